@@ -1,0 +1,73 @@
+# Sets up what is needed (.venv) and starts one command; Snakemake runs the work.
+
+PYTHON ?= python3
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+STUDY ?= config/demo.yaml
+VENV := .venv
+BIN := $(VENV)/bin
+# Exact pins where they were tested; elsewhere the ranges of pyproject.toml, said aloud.
+PLATFORM := $(shell uname -s)-$(shell uname -m)
+PINS := $(if $(filter Linux-x86_64,$(PLATFORM)),-c requirements.lock,)
+
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: help demo mini run test lint format clean
+
+help:
+	@echo "make demo               every stage on drawn data, minutes on a laptop (MINIATURE)"
+	@echo "make mini DATA=FOLDER   the same on real pictures (SMALL SCALE)"
+	@echo "make run STUDY=FILE     a study of your own, or config/paper.yaml"
+	@echo "make test               the tests"
+	@echo "make lint               format, lint, types, import contracts"
+	@echo "make format             put the format right"
+
+demo: $(VENV)/.base
+	@$(BIN)/python -m bench run --study config/demo.yaml --cores $(CORES)
+
+mini: $(VENV)/.base
+	@test -n "$(DATA)" || { echo "make mini: say where the pictures are, DATA=<folder with imagenette/ and crack/>" >&2; exit 2; }
+	@BENCH_DATA="$(abspath $(DATA))" $(BIN)/python -m bench run --study config/mini.yaml --cores $(CORES)
+
+run: $(VENV)/.base
+	@$(BIN)/python -m bench run --study $(STUDY) --cores $(CORES)
+
+test: $(VENV)/.test
+	@$(BIN)/python -m pytest -n $(CORES) --dist worksteal
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/snakefmt --check -l 110 Snakefile rules
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python .ci/snakemake_lint.py
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/snakefmt -l 110 Snakefile rules
+
+clean:
+	rm -rf results/demo results/mini .snakemake
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: pyproject.toml requirements.lock | $(VENV)/bin/python
+	@$(call install,.)
+
+$(VENV)/.test: pyproject.toml requirements.lock | $(VENV)/bin/python
+	@$(call install,.[test])
+
+$(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
+	@$(call install,.[test$(comma)dev])
+	@touch $(VENV)/.test
+
+comma := ,
+define install
+$(if $(PINS),echo "installing $(1) with the pins of requirements.lock (minutes the first time)",echo "installing $(1): no pins for $(PLATFORM); the tested ranges of pyproject.toml serve"); \
+$(BIN)/python -m pip install -q --disable-pip-version-check $(PINS) -e "$(1)" && touch $(VENV)/.base $@
+endef
