@@ -1,0 +1,127 @@
+"""Every job of a study is enumerated once, and a digest covers all that a job depends on and nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.study.jobs import effective, label_of
+from bench.study.reading import load_study
+from bench.study.runs import Runs
+from bench.study.schema import Arm
+from bench.workflow import job_counts
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def study(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    return lambda name: load_study(ROOT / "config" / f"{name}.yaml")
+
+
+def digests(study):
+    runs = Runs(study)
+    jobs = (*runs.pretrainings, *runs.finetunings, *runs.evaluations, *runs.classifiers)
+    return {job.folder: job.digest for job in jobs} | {
+        f"data/{run.name}": run.digest for run in (*runs.target_data.values(), runs.pretrain_data)
+    }
+
+
+def moved(before, after):
+    assert before.keys() == after.keys()
+    return {folder for folder in before if before[folder] != after[folder]}
+
+
+def test_the_paper_study_has_8_pretrainings_and_84_finetunings(study):
+    # Backbones 2 x (rgb, csp at 3, 4, 5 channels) x 1; 2 x 3 seeds x (iSAID: rgb and csp; each other: 3 stems and csp).
+    assert job_counts(Runs(study("paper"))) == {
+        "acquire": 5, "prepare": 5, "pretrain": 2 * 4, "finetune": 2 * 3 * (2 + 4 + 4 + 4),
+        "evaluate": 4 * 2, "top1": 2, "compare": 1, "tables": 1, "figures": 1, "report": 1,
+    }  # fmt: skip
+
+
+def test_mfnet_and_pst900_share_one_pretraining(study):
+    runs = Runs(study("paper"))
+    starts = {
+        (run.dataset, run.pretrain.folder)
+        for run in runs.finetunings
+        if run.arm == "csp" and run.backbone == "convnext_tiny"
+    }
+    assert {folder for dataset, folder in starts if dataset in ("mfnet", "pst900")} == {
+        "results/paper/pretrain/convnext_tiny/csp-4ch/seed0"
+    }
+
+
+def test_stems_that_coincide_at_three_channels_are_one_run_under_all_names(study):
+    names = {(run.dataset, run.arm): run.names for run in Runs(study("paper")).finetunings}
+    assert names["isaid", "rgb-repeat"] == ("rgb-repeat", "rgb-zero")
+    assert ("isaid", "rgb-reinit") not in names
+    assert names["mfnet", "rgb-zero"] == ("rgb-zero",)
+
+
+@pytest.mark.parametrize(
+    ("arm", "n", "label"),
+    [
+        (Arm(strategy="rgb"), 5, "rgb-3ch"),
+        (Arm(strategy="duplicate"), 3, "rgb-3ch"),
+        (Arm(strategy="duplicate"), 4, "duplicate-4ch"),
+        (Arm(strategy="csp"), 4, "csp-4ch"),
+        (Arm(strategy="csp", fill="random"), 3, "csp-3ch"),
+        (Arm(strategy="csp", fill="random", scope="batch", probability=0.5), 4, "csp-random-batch-p0.5-4ch"),
+        (Arm(strategy="csp", probability=0.0), 4, "duplicate-4ch"),
+        (Arm(strategy="csp", probability=0.0), 3, "rgb-3ch"),
+    ],
+)
+def test_an_arm_asks_for_the_pretraining_that_it_effectively_is(arm, n, label):
+    assert label_of(*effective(arm, n)) == label
+
+
+def test_a_changed_learning_rate_moves_that_dataset_and_what_follows(study):
+    demo = study("demo")
+    recipe = {b: replace(r, lr=9e-4) for b, r in demo.finetune["mfnet"].items()}
+    changed = replace(demo, finetune=demo.finetune | {"mfnet": recipe})
+    places = moved(digests(demo), digests(changed))
+    assert places and all("/mfnet/" in place for place in places)
+    assert {place.split("/")[2] for place in places} == {"finetune", "evaluate"}
+
+
+def test_a_changed_pretraining_moves_everything_but_the_data(study):
+    demo = study("demo")
+    changed = replace(demo, pretrain={b: replace(r, epochs=13) for b, r in demo.pretrain.items()})
+    before = digests(demo)
+    assert moved(before, digests(changed)) == {folder for folder in before if not folder.startswith("data/")}
+
+
+def test_a_changed_miniature_moves_everything(study):
+    demo = study("demo")
+    changed = replace(demo, miniature=replace(demo.miniature, seed=1))
+    assert moved(digests(demo), digests(changed)) == set(digests(demo))
+
+
+def test_an_added_arm_or_dataset_moves_no_training(study):
+    demo = study("demo")
+    before = digests(replace(demo, arms={k: v for k, v in demo.arms.items()}))
+    after = digests(replace(demo, arms=demo.arms | {"scratch": Arm(strategy="scratch")}))
+    trained = {f for f in before if "/evaluate/" not in f}
+    assert all(before[f] == after[f] for f in trained)
+    assert any("/scratch/" in f for f in after)
+
+
+def test_the_study_name_enters_no_digest(study):
+    demo = study("demo")
+    other = digests(replace(demo, study="copy"))
+    assert sorted(digests(demo).values()) == sorted(other.values())
+
+
+def test_matched_repetitions_pair_each_pretraining_with_one_finetuning(study):
+    runs = Runs(study("mini"))
+    pairs = {(run.pretrain.repetition, run.repetition) for run in runs.finetunings if run.pretrain}
+    assert pairs == {(0, 0), (1, 1)}
+
+
+def test_nested_repetitions_put_several_finetunings_on_each_pretraining(study):
+    demo = study("demo")
+    runs = Runs(replace(demo, repetitions=replace(demo.repetitions, pretrain=2, finetune=3)))
+    pairs = {(run.pretrain.repetition, run.repetition) for run in runs.finetunings}
+    assert pairs == {(0, 0), (0, 1), (0, 2), (1, 3), (1, 4), (1, 5)}
