@@ -1,0 +1,1 @@
+"""From weights to counts: prediction, confusion matrices, top-1 flags."""

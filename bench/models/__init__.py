@@ -1,0 +1,1 @@
+"""Backbones of timm, stems for n channels, UPerNet, initial values and weights."""
