@@ -1,0 +1,105 @@
+"""The comparison as the workflow calls it, and the check that what follows from it still belongs to the study."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.record import Record, read_record, receipt
+from bench.stats.classifiers import ExpectedClassifier
+from bench.stats.compare import compare
+from bench.stats.scores import ExpectedCell
+from bench.study.jobs import FinetuneRun, Job, PretrainRun
+from bench.study.runs import Runs
+
+REPORTED = Path("paper/reported.csv")
+
+
+def compare_study(runs: Runs, *, partial: bool = False) -> None:
+    """Write compare/*.csv of a study, and its record last.
+
+    Every digest is computed anew from the study; a record of another study or version is refused by name. With
+    `partial`, missing runs are listed instead of refused.
+    """
+    began = time.monotonic()
+    study, out = runs.study, Path(runs.root, "compare")
+    (out / "record.json").unlink(missing_ok=True)
+    trained: list[PretrainRun | FinetuneRun] = [*runs.pretrainings, *runs.finetunings]
+    records = [Path(run.record) for run in trained]
+    evaluations = [Path(run.record) for run in (*runs.evaluations, *runs.classifiers)]
+    if partial:
+        records = [path for path in records if path.exists()]
+        evaluations = [path for path in evaluations if path.exists()]
+    _refuse_stale(run for run in trained if Path(run.record) in records)
+    compare(
+        evaluations,
+        [expected_cell(run) for run in runs.finetunings],
+        study.compare,
+        study.evaluate,
+        study.scale,
+        study.repetitions,
+        REPORTED,
+        out,
+        classifiers=[
+            ExpectedClassifier(
+                backbone=run.backbone,
+                label=run.label,
+                strategy=run.strategy,
+                channels=run.channels,
+                seed=run.repetition,
+                digest=run.digest,
+            )
+            for run in runs.pretrainings
+        ],
+        digests={
+            f"{run.dataset}/{run.backbone}": run.digest for run in (*runs.evaluations, *runs.classifiers)
+        },
+        records=records,
+        partial=partial,
+    )
+    Record(
+        stage="compare",
+        names={"study": study.study},
+        spec=runs.compare_spec,
+        digest=runs.compare_digest,
+        inputs=runs.compare_inputs,
+        metrics={},
+        receipt=receipt(device="cpu", wall_seconds=time.monotonic() - began),
+        extra={"partial": partial},
+    ).write(out / "record.json")
+
+
+def expected_cell(run: FinetuneRun) -> ExpectedCell:
+    """Return what the study expects of a fine-tuning's evaluation."""
+    return ExpectedCell(
+        dataset=run.dataset,
+        backbone=run.backbone,
+        arm=run.arm,
+        names=run.names,
+        pretrain_seed=run.pretrain.repetition if run.pretrain else None,
+        seed=run.repetition,
+        digest=run.digest,
+    )
+
+
+def require_fresh(runs: Runs) -> bool:
+    """Raise BenchError unless compare/ was made from this study as it stands; return whether it is partial."""
+    path = Path(runs.root, "compare", "record.json")
+    record = read_record(path)
+    if record.digest != runs.compare_digest:
+        raise BenchError(
+            f"{path}: the comparison is of another study or version (digest {record.digest[:12]}, expected "
+            f"{runs.compare_digest[:12]}); run compare again: `python -m bench run` does"
+        )
+    return bool(record.extra["partial"])
+
+
+def _refuse_stale(trained: Iterable[Job]) -> None:
+    for run in trained:
+        path = Path(run.folder, "record.json")
+        found = read_record(path).digest
+        if found != run.digest:
+            raise BenchError(
+                f"{path}: stale: made by another study or version (digest {found[:12]}, expected "
+                f"{run.digest[:12]}); run it and what follows again: `python -m bench run` does, or remove it"
+            )
