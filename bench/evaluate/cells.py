@@ -1,0 +1,159 @@
+"""Counts of every cell of a dataset and backbone: one int64 confusion matrix a sample and pixel rule.
+
+One job serves all cells, for importing torch costs more than predicting a small one. Each finished cell is kept
+beside the outputs by its digest, so that a killed job goes on and an added arm predicts only itself.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.data.store import SegmentationStore
+from bench.data.transforms import normalise
+from bench.errors import BenchError
+from bench.evaluate.confusion import confusion
+from bench.evaluate.predict import predict
+from bench.metrics import scores
+from bench.models.weights import load_model
+from bench.record import Record, atomic, digest_of, read_record, receipt, sha256_file
+from bench.study.jobs import EvaluateRun, FinetuneRun
+from bench.study.runs import VERSIONS
+from bench.study.schema import Evaluation
+
+EXAMPLES = 3
+"""Samples whose predictions are kept for pictures: evenly spaced in the split, not chosen by eye."""
+
+
+def evaluate_target(run: EvaluateRun, settings: Evaluation, *, device: str) -> None:
+    """Predict the evaluation split with every cell of `run`; write counts, examples and the record, it last.
+
+    counts.npz holds `counts/<pixel rule>`: int64 [cell, sample, target, prediction], ignored pixels left out.
+    Raises BenchError, naming the record, if a cell's weights belong to another study or version.
+    """
+    began = time.monotonic()
+    folder = Path(run.folder)
+    store = SegmentationStore(Path(run.manifest), digest=run.inputs["manifest"])
+    samples = store.split(store.evaluation_split)
+    examples = [samples[i] for i in np.linspace(0, len(samples) - 1, min(EXAMPLES, len(samples))).astype(int)]
+    classes = [item["name"] for item in store.classes]
+    held: dict[str, list[NDArray[np.int64]]] = {rule: [] for rule in settings.pixels}
+    shown: dict[str, NDArray[Any]] = {}
+    cells, metrics = [], {}
+    for index, cell in enumerate(run.finetunings):
+        record = _checked(cell)
+        counted = _cell(folder, cell, store, samples, examples, settings, torch.device(device))
+        for rule in settings.pixels:
+            held[rule].append(counted[f"counts/{rule}"])
+        if cell.repetition == 0:
+            shown |= {f"prediction/{cell.arm}/{name}": counted[f"prediction/{name}"] for name in examples}
+        leave_out = [classes.index(name) for name in settings.leave_out]
+        metrics[str(index)] = {
+            rule: scores(counted[f"counts/{rule}"].sum(axis=0), classes, leave_out)
+            for rule in settings.pixels
+        }
+        cells.append(
+            {
+                "arm": cell.arm,
+                "names": list(cell.names),
+                "seed": cell.repetition,
+                "pretrain_seed": cell.pretrain.repetition if cell.pretrain else None,
+                "digest": cell.digest,
+                **{key: record.receipt[key] for key in ("commit", "dirty", "device", "packages")},
+            }
+        )
+        print(f"{cell.folder}: {_headline(metrics[str(index)], settings)}", flush=True)
+    for name in examples:
+        shown[f"image/{name}"] = store.image(name)
+        shown[f"target/{name}"] = store.labels(name, settings.primary)
+    _save(folder / "counts.npz", {f"counts/{rule}": np.stack(parts) for rule, parts in held.items()})
+    _save(folder / "examples.npz", shown)
+    Record(
+        stage="evaluate",
+        names={"study": run.study, "dataset": run.dataset, "backbone": run.backbone},
+        spec=run.spec,
+        digest=run.digest,
+        inputs=run.inputs,
+        metrics=metrics,
+        receipt=receipt(device=device, wall_seconds=time.monotonic() - began),
+        extra={
+            "cells": cells,
+            "samples": samples,
+            "units": [store.unit(name) for name in samples],
+            "classes": classes,
+            "colours": [item["colour"] for item in store.classes],
+            "channels": [channel["name"] for channel in store.channels],
+            "pixels": list(settings.pixels),
+            "examples": examples,
+            "counts_sha256": sha256_file(folder / "counts.npz"),
+        },
+    ).write(folder / "record.json")
+
+
+def _checked(cell: FinetuneRun) -> Record:
+    """Return the cell's record, refused by name unless it is the one that the study asks for."""
+    record = read_record(Path(cell.record))
+    if record.digest != cell.digest:
+        raise BenchError(
+            f"{cell.record}: made by another study or version (digest {record.digest[:12]}, expected "
+            f"{cell.digest[:12]}); run the fine-tuning again: `python -m bench run` does"
+        )
+    found = sha256_file(Path(cell.weights))
+    if record.extra["weights_sha256"] != found:
+        raise BenchError(
+            f"{cell.weights}: these are not the weights that {cell.record} describes; run it again"
+        )
+    return record
+
+
+def _cell(
+    folder: Path,
+    cell: FinetuneRun,
+    store: SegmentationStore,
+    samples: Sequence[str],
+    examples: Sequence[str],
+    settings: Evaluation,
+    device: torch.device,
+) -> dict[str, NDArray[Any]]:
+    """Return the counts of one cell, and its predictions of the examples, from the cache if they are there."""
+    key = digest_of({"evaluation": asdict(settings), "version": VERSIONS["evaluate"]}, {"cell": cell.digest})
+    cache = folder / "state" / f"{key[:32]}.npz"
+    if cache.exists():
+        with np.load(cache, allow_pickle=False) as arrays:
+            return dict(arrays)
+    model, spec = load_model(Path(cell.weights))
+    if spec["digest"] != cell.digest:
+        raise BenchError(
+            f"{cell.weights}: the weights are of digest {spec['digest'][:12]}, expected {cell.digest[:12]}"
+        )
+    model.to(device).to(memory_format=torch.channels_last)
+    mean, std = (torch.tensor(spec[name], device=device) for name in ("mean", "std"))
+    classes = len(store.classes)
+    counts: dict[str, list[NDArray[np.int64]]] = {rule: [] for rule in settings.pixels}
+    kept: dict[str, NDArray[Any]] = {}
+    for name in samples:
+        image = torch.from_numpy(store.image(name).transpose(2, 0, 1)).to(device)
+        ids = predict(model, normalise(image[None], mean, std)[0], settings.window, settings.stride, classes)
+        for rule in settings.pixels:
+            counts[rule].append(confusion(store.labels(name, rule), ids, classes))
+        if name in examples:
+            kept[f"prediction/{name}"] = ids
+    found = {f"counts/{rule}": np.stack(parts) for rule, parts in counts.items()} | kept
+    _save(cache, found)
+    return found
+
+
+def _headline(found: dict[str, Any], settings: Evaluation) -> str:
+    value = found[settings.primary][settings.metric]
+    return f"{settings.metric} " + ("undefined" if value is None else f"{value:.4f}")
+
+
+def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write a compressed .npz, whole or not at all."""
+    with atomic(path) as partial, partial.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]

@@ -1,0 +1,126 @@
+"""Learning rates against values worked out by hand and against timm; parameter groups against timm's."""
+
+import math
+
+import pytest
+import torch
+from timm.optim import param_groups_weight_decay
+from timm.scheduler.cosine_lr import CosineLRScheduler
+
+from bench.models.backbone import build_classifier
+from bench.models.upernet import Segmenter
+from bench.study.schema import Backbone
+from bench.train.optim import (
+    POSITION_TABLES,
+    adamw,
+    convnext_stage_factor,
+    cosine_lr,
+    parameter_groups,
+    poly_lr,
+    set_lr,
+)
+
+CONVNEXT = Backbone(family="convnext", depths=(1, 1, 2, 1), widths=(4, 8, 12, 16))
+SWIN = Backbone(family="swin", depths=(1, 1, 1, 1), widths=(4, 8, 16, 32), heads=(1, 1, 2, 2), window=4)
+
+
+def test_cosine_rates_are_those_worked_out_by_hand():
+    # T = 8 steps, W = 2: warm-up 0.1 -> 1.0 as 0.1, 0.55; then min + (1 - min) (1 + cos(pi k / 6)) / 2 with
+    # min = 0.2: k = 0 1.0; k = 2 cos 60 = 1/2 -> 0.2 + 0.8 * 3/4 = 0.8; k = 3 cos 90 = 0 -> 0.6; k = 4 cos
+    # 120 = -1/2 -> 0.4.
+    at = [
+        cosine_lr(step, steps=8, warmup_steps=2, peak=1.0, warmup_lr=0.1, min_lr=0.2)
+        for step in (0, 1, 2, 4, 5, 6)
+    ]
+    assert at == pytest.approx([0.1, 0.55, 1.0, 0.8, 0.6, 0.4])
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 7])
+def test_cosine_rates_equal_timms(warmup):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=4e-3)
+    oracle = CosineLRScheduler(
+        optimizer, t_initial=50 - warmup, lr_min=1e-6, warmup_t=warmup, warmup_lr_init=1e-5,
+        warmup_prefix=True, t_in_epochs=False,
+    )  # fmt: skip
+    for step in range(50):
+        oracle.step_update(step)
+        ours = cosine_lr(step, steps=50, warmup_steps=warmup, peak=4e-3, warmup_lr=1e-5, min_lr=1e-6)
+        assert ours == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+
+
+def test_poly_rates_are_those_worked_out_by_hand():
+    # W = 4 of T = 12, factor 0.2: 0.2, 0.4, 0.6, 0.8 of the peak; then 1 - k / 8, k = 0..7.
+    expected = [0.2, 0.4, 0.6, 0.8, *(1 - k / 8 for k in range(8))]
+    at = [poly_lr(t, steps=12, warmup_steps=4, peak=6e-5, warmup_factor=0.2, power=1.0) for t in range(12)]
+    assert at == pytest.approx([6e-5 * share for share in expected])
+    # Power 0.9 half-way through the decay: 0.5 ** 0.9.
+    assert poly_lr(8, steps=12, warmup_steps=4, peak=1.0, warmup_factor=0.2, power=0.9) == pytest.approx(
+        0.5**0.9
+    )
+
+
+@pytest.mark.parametrize("architecture", [CONVNEXT, SWIN], ids=["convnext", "swin"])
+def test_weight_decay_spares_the_tensors_that_timm_spares(architecture):
+    model = build_classifier(architecture, 4, 3, 0.0, 32)
+    oracle = param_groups_weight_decay(
+        model, 0.05, no_weight_decay_list=[f"*{name}" for name in POSITION_TABLES]
+    )
+    spared, decayed = ({id(p) for p in group["params"]} for group in oracle)
+    ours = parameter_groups(model.named_parameters(), weight_decay=0.05)
+    assert {group["weight_decay"]: {id(p) for p in group["params"]} for group in ours} == {
+        0.0: spared,
+        0.05: decayed,
+    }
+    assert all(group["factor"] == 1.0 for group in ours)
+
+
+def test_every_trainable_parameter_is_in_exactly_one_group_and_a_frozen_one_in_none():
+    model = build_classifier(CONVNEXT, 3, 3, 0.0, 32)
+    model.get_parameter("stem.0.weight").requires_grad_(False)
+    groups = parameter_groups(
+        model.named_parameters(), weight_decay=0.05, factor=lambda name: 0.5 ** len(name)
+    )
+    placed = [id(p) for group in groups for p in group["params"]]
+    assert sorted(placed) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+
+
+def test_stage_wise_factors_are_those_of_the_official_convnext_recipe():
+    # 8 levels: stem and all downsampling layers 0, stages 1 to 4, the rest 7; factor 0.9 ** (7 - level).
+    expected = {
+        "backbone.stem.0.weight": 7,
+        "backbone.stages.1.downsample.1.weight": 7,
+        "backbone.stages_3.downsample.0.bias": 7,
+        "backbone.stages.0.blocks.0.gamma": 6,
+        "backbone.stages.1.blocks.2.conv_dw.weight": 5,
+        "backbone.stages.2.blocks.8.mlp.fc1.bias": 4,
+        "backbone.stages.3.blocks.0.norm.weight": 3,
+        "norms.0.weight": 0,
+        "decode_head.laterals.0.conv.weight": 0,
+        "auxiliary_head.classifier.bias": 0,
+    }
+    assert {name: convnext_stage_factor(name, 0.9) for name in expected} == {
+        name: pytest.approx(0.9**power) for name, power in expected.items()
+    }
+
+
+def test_stage_wise_decay_reaches_every_level_of_a_real_segmenter():
+    model = Segmenter(CONVNEXT, 4, 3, head_channels=8, aux_channels=8)
+    levels = {}
+    for name, _ in model.named_parameters():
+        level = round(7 - math.log(convnext_stage_factor(name, 0.9), 0.9))
+        levels.setdefault(level, set()).add(".".join(name.split(".")[:3]))
+    assert sorted(levels) == [0, 1, 2, 3, 4, 7]
+    assert levels[0] == {"backbone.stem.0", "backbone.stem.1", *(f"backbone.stages.{i}" for i in (1, 2, 3))}
+    assert levels[3] == {"backbone.stages.2"}
+    assert not any(name.startswith("backbone.") for name in levels[7])
+
+
+def test_set_lr_scales_each_group_by_its_factor():
+    named = [
+        ("a.weight", torch.nn.Parameter(torch.zeros(2, 2))),
+        ("b.weight", torch.nn.Parameter(torch.zeros(2, 2))),
+    ]
+    groups = parameter_groups(named, weight_decay=0.1, factor=lambda name: 1.0 if name[0] == "a" else 0.25)
+    optimizer = adamw(groups, betas=(0.9, 0.999), device=torch.device("cpu"))
+    set_lr(optimizer, 0.4)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.4, 0.1]
