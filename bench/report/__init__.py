@@ -1,0 +1,1 @@
+"""From finished numbers to tables, figures and the report; no torch."""

@@ -1,0 +1,25 @@
+# One classifier for each backbone, strategy, number of channels and seed; every dataset with as many channels
+# shares it.
+
+
+rule pretrain:
+    input:
+        manifest=RUNS.pretrain_data.manifest,
+    output:
+        weights=f"{ROOT}/pretrain/{{backbone}}/{{strategy}}/seed{{seed}}/weights.safetensors",
+        model=f"{ROOT}/pretrain/{{backbone}}/{{strategy}}/seed{{seed}}/weights.json",
+        losses=f"{ROOT}/pretrain/{{backbone}}/{{strategy}}/seed{{seed}}/log.csv",
+        record=f"{ROOT}/pretrain/{{backbone}}/{{strategy}}/seed{{seed}}/record.json",
+    log:
+        f"{ROOT}/logs/pretrain/{{backbone}}/{{strategy}}/seed{{seed}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/pretrain/{{backbone}}/{{strategy}}/seed{{seed}}.tsv"
+    # The longest jobs first, so that the last of them does not run alone.
+    priority: 10
+    resources:
+        gpu=1,
+    params:
+        digest=pretrain_digest,
+    shell:
+        "bench pretrain --backbone {wildcards.backbone}"
+        " --strategy {wildcards.strategy} --seed {wildcards.seed} > {log} 2>&1"

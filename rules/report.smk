@@ -1,0 +1,68 @@
+# Tables, figures and the report, from finished numbers.
+
+
+rule tables:
+    input:
+        rules.compare.output,
+    output:
+        report(
+            expand(f"{ROOT}/tables/{{table}}.csv", table=TABLES),
+            caption="../paper/captions/tables.rst",
+            category="Tables",
+            labels={"scale": STUDY.scale},
+        ),
+        expand(f"{ROOT}/tables/{{table}}.{{kind}}", table=TABLES, kind=["md", "tex"]),
+        f"{ROOT}/tables/main.txt",
+    log:
+        f"{ROOT}/logs/tables.log",
+    benchmark:
+        f"{ROOT}/benchmarks/tables.tsv"
+    params:
+        digest=RUNS.compare_digest,
+    shell:
+        "bench tables > {log} 2>&1"
+
+
+rule figures:
+    input:
+        rules.compare.output,
+        EVALUATIONS,
+    output:
+        report(
+            expand(f"{ROOT}/figures/{{figure}}.png", figure=FIGURES),
+            caption="../paper/captions/figures.rst",
+            category="Figures",
+            labels={"scale": STUDY.scale},
+        ),
+        expand(f"{ROOT}/figures/{{figure}}.pdf", figure=FIGURES),
+    log:
+        f"{ROOT}/logs/figures.log",
+    benchmark:
+        f"{ROOT}/benchmarks/figures.tsv"
+    params:
+        digest=RUNS.compare_digest,
+    shell:
+        "bench figures > {log} 2>&1"
+
+
+rule report:
+    input:
+        rules.compare.output,
+        rules.tables.output,
+        rules.figures.output,
+        "paper/report.typ",
+    output:
+        report(
+            f"{ROOT}/report/report.pdf",
+            caption="../paper/captions/report.rst",
+            category="Report",
+            labels={"scale": STUDY.scale},
+        ),
+    log:
+        f"{ROOT}/logs/report.log",
+    benchmark:
+        f"{ROOT}/benchmarks/report.tsv"
+    params:
+        digest=RUNS.compare_digest,
+    shell:
+        "bench report > {log} 2>&1"

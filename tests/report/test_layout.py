@@ -1,0 +1,111 @@
+"""One table, four settings: CSV, Markdown, LaTeX, plain text."""
+
+import csv
+import io
+import re
+
+import pytest
+
+from bench.errors import BenchError
+from bench.report.layout import Cell, Table, escape_tex, to_csv, to_latex, to_markdown, to_text
+
+TITLE = "MINIATURE. A title."
+
+
+def table_of(
+    *rows: tuple[str, ...], columns: tuple[str, ...], keys: int = 2, title: str = "MINIATURE. A title."
+) -> Table:
+    cells = tuple(tuple(Cell(text) for text in row) for row in rows)
+    return Table(
+        name="a_table", title=title, columns=columns, keys=keys, rows=cells, notes=("A note at 5 %.",)
+    )
+
+
+SMALL = table_of(
+    ("mfnet", "convnext_mini", "50.00", "-1.25"),
+    ("mfnet", "swin_mini", "51.00", "[-2.00, 1.00]"),
+    ("pst900", "swin_mini", "n/a", "<0.001"),
+    columns=("Dataset", "Backbone", "rgb-repeat", "csp - rgb"),
+)
+
+
+def unescaped(text: str) -> list[str]:
+    """Return the special signs of LaTeX that no backslash precedes, maths and row ends aside."""
+    text = text.replace(r"\\", "").replace("$-$", "").replace("$<$", "").replace("$>$", "")
+    return re.findall(r"(?<!\\)[_%#$]", text)
+
+
+def test_csv_reads_back_the_same_cells_after_its_comment_lines() -> None:
+    lines = to_csv(SMALL).splitlines()
+    assert lines[:2] == ["# MINIATURE. A title.", "# A note at 5 %."]
+    rows = list(csv.reader(io.StringIO("\n".join(lines[2:]))))
+    assert rows == [list(SMALL.columns), *([cell.text for cell in row] for row in SMALL.rows)]
+
+
+def test_markdown_rows_have_as_many_cells_as_the_header() -> None:
+    lines = [line for line in to_markdown(SMALL).splitlines() if line.startswith("|")]
+    # Header, rule and three rows; a bar inside a cell would be escaped and is not counted.
+    assert [len(re.findall(r"(?<!\\)\|", line)) for line in lines] == [5] * 5
+    assert r"convnext\_mini" in lines[2] and r"\<0.001" in lines[4]
+
+
+def test_latex_is_balanced_and_escaped() -> None:
+    text = to_latex(SMALL)
+    assert text.count("{") == text.count("}")
+    begun, ended = re.findall(r"\\begin\{(\w+)\}", text), re.findall(r"\\end\{(\w+)\}", text)
+    assert begun == ended[::-1] == ["table", "tabular"]
+    assert unescaped(text) == []
+    rules = [text.index(rf"\{name}") for name in ("toprule", "midrule", "bottomrule")]
+    assert rules == sorted(rules)
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {3} and len(rows) == 4
+
+
+def test_latex_sets_minus_signs_and_keeps_hyphens() -> None:
+    assert escape_tex("csp - rgb-repeat") == "csp - rgb-repeat"
+    assert escape_tex("[-0.70, 3.30]") == "[$-$0.70, 3.30]"
+    assert escape_tex(r"a\b^c~d {e}") == r"a\textbackslash{}b\textasciicircum{}c\textasciitilde{}d \{e\}"
+
+
+def test_a_row_that_begins_with_a_bracket_is_no_argument_of_the_line_break() -> None:
+    text = to_latex(table_of(("[1, 2]", "x"), columns=("a", "b"), keys=0))
+    assert "{[}1, 2] & x" in text
+
+
+def test_bold_is_marked_in_every_setting_but_csv() -> None:
+    table = Table(
+        name="t", title="T", columns=("a", "b"), keys=1, rows=((Cell("x"), Cell("+6.60", bold=True)),)
+    )
+    assert "**+6.60**" in to_markdown(table)
+    assert r"\textbf{+6.60}" in to_latex(table)
+    assert "+6.60*" in to_text(table)
+    assert to_csv(table).splitlines()[-1] == "x,+6.60"
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_plain_text_keeps_to_its_width_and_loses_no_cell(width: int) -> None:
+    wide = table_of(
+        *[("pst900", f"backbone_{i}", *(f"{i}{j}.00" for j in range(20))) for i in range(3)],
+        columns=("Dataset", "Backbone", *(f"rgb-stem-{j}" for j in range(20))),
+        title="MINIATURE. " + "word " * 60,
+    )
+    text = to_text(wide, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert all(f" {i}{j}.00" in text for i in range(3) for j in range(20))
+
+
+def test_plain_text_aligns_numbers_to_the_right_and_breaks_headers_at_hyphens() -> None:
+    lines = to_text(SMALL).splitlines()
+    assert any(line.split() == ["rgb-"] or "rgb-" in line.split() for line in lines)
+    numbers = [line for line in lines if "50.00" in line or "51.00" in line]
+    assert len({line.index(".00") for line in numbers}) == 1
+
+
+def test_a_repeated_key_is_said_once_in_text_and_always_in_csv() -> None:
+    assert to_text(SMALL).count("mfnet") == 1
+    assert to_csv(SMALL).count("mfnet") == 2
+
+
+def test_a_ragged_table_is_refused_by_name() -> None:
+    with pytest.raises(BenchError, match="a_table: a row has 1 cells for 2 columns"):
+        table_of(("x",), columns=("a", "b"))

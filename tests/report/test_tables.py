@@ -1,0 +1,187 @@
+"""The tables of a study: numbers, labels, refusals."""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.errors import BenchError
+from bench.report.numbers import COLUMNS, dataset_label, missing_cells, read_numbers
+from bench.report.tables import interval, main_table, main_table_text, p_value, percent, write_tables
+from bench.stats.compare import TABLES as WRITTEN
+from bench.study.outputs import TABLES
+
+
+def rewrite(path: Path, **columns: object) -> None:
+    """Write a CSV anew with some columns replaced."""
+    pd.read_csv(path).assign(**columns).to_csv(path, index=False)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("# ")]
+    return list(csv.DictReader(lines))
+
+
+def test_fractions_become_per_cent_once() -> None:
+    assert percent(0.65864) == "65.86"
+    assert percent(0.0131, signed=True) == "+1.31"
+    # -0.00001 is -0.001 per cent, which rounds to zero: no minus is left.
+    assert percent(-0.00001) == "0.00" and percent(-0.00001, signed=True) == "+0.00"
+    assert percent(float("nan")) == "n/a"
+    assert interval(-0.007, 0.033) == "[-0.70, 3.30]" and interval(float("nan"), 0.1) == "n/a"
+    assert p_value(0.0004) == "<0.001" and p_value(0.3104) == "0.310"
+
+
+def test_every_table_is_written_in_three_forms_and_carries_the_label(demo) -> None:
+    out = demo.results / "tables"
+    write_tables(demo.study, demo.compare, out)
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [*(f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")), "main.txt"]
+    )
+    for name in TABLES:
+        assert (out / f"{name}.csv").read_text().startswith("# MINIATURE. ")
+        assert (out / f"{name}.md").read_text().startswith("**MINIATURE. ")
+        assert r"\caption{MINIATURE. " in (out / f"{name}.tex").read_text()
+    note = (out / "main.csv").read_text()
+    assert "2 fine-tuning seeds on one pre-training; last weights" in note
+    assert "95 % intervals for one pre-training" in note
+
+
+def test_a_full_size_study_carries_no_label(paper) -> None:
+    write_tables(paper.study, paper.compare, paper.results / "tables")
+    for path in (paper.results / "tables").iterdir():
+        assert not re.search("MINIATURE|SMALL SCALE|PARTIAL", path.read_text())
+
+
+def test_latex_tables_are_balanced_and_have_equal_rows(paper) -> None:
+    write_tables(paper.study, paper.compare, paper.results / "tables")
+    for path in (paper.results / "tables").glob("*.tex"):
+        text = path.read_text()
+        assert text.count("{") == text.count("}"), path.name
+        rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+        assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1, path.name
+        columns = re.search(r"\\begin\{tabular\}\{([lr]+)\}", text)
+        assert columns and len(columns[1]) == len(re.findall(r"(?<!\\)&", rows[0])) + 1
+        plain = text.replace(r"\\", "").replace("$-$", "").replace("$<$", "")
+        assert not re.search(r"(?<!\\)[_%#$]", plain), path.name
+
+
+def test_main_table_holds_the_means_and_the_gain(demo) -> None:
+    write_tables(demo.study, demo.compare, demo.results / "tables")
+    row = rows_of(demo.results / "tables" / "main.csv")[2]
+    scores = pd.read_csv(demo.compare / "scores.csv")
+    own = scores.query("primary and dataset == 'mfnet' and backbone == 'convnext_mini'")
+    by_hand = {arm: np.mean(group["value"]) for arm, group in own.groupby("arm")}
+    assert row["Dataset"] == "MFNet" and row["Backbone"] == "convnext_mini" and row["Metric"] == "mIoU"
+    assert float(row["csp"]) == pytest.approx(100 * by_hand["csp"], abs=0.005)
+    assert float(row["rgb-repeat"]) == pytest.approx(100 * by_hand["rgb-repeat"], abs=0.005)
+    gain = 100 * (by_hand["csp"] - by_hand["rgb-repeat"])
+    assert float(row["csp - rgb-repeat"]) == pytest.approx(gain, abs=0.005)
+    assert row["Verdict"] == "reproduced"
+
+
+def test_comparisons_hold_the_treatment_against_each_baseline(paper) -> None:
+    write_tables(paper.study, paper.compare, paper.results / "tables")
+    rows = rows_of(paper.results / "tables" / "comparisons.csv")
+    # 4 datasets x 2 backbones x 3 baselines
+    assert len(rows) == 24
+    assert {row["Baseline"] for row in rows} == {"rgb-repeat", "rgb-zero", "rgb-reinit"}
+    assert {row["Baseline"] for row in rows if row["decides"] == "yes"} == {"rgb-repeat"}
+
+
+@pytest.mark.parametrize(("p", "bold"), [(0.049, True), (0.05, False), (float("nan"), False)])
+def test_bold_stands_only_below_the_level(demo, p: float, bold: bool) -> None:
+    rewrite(demo.compare / "comparisons.csv", p_holm=p)
+    table = main_table(read_numbers(demo.study, demo.compare))
+    assert {cell.bold for row in table.rows for cell in row} == ({True, False} if bold else {False})
+    assert any("Holm" in note and "0.05" in note for note in table.notes)
+
+
+def test_arms_that_are_one_run_are_never_bold(demo) -> None:
+    rewrite(demo.compare / "comparisons.csv", p_holm=0.001, same_run="true")
+    table = main_table(read_numbers(demo.study, demo.compare))
+    assert not any(cell.bold for row in table.rows for cell in row)
+
+
+def test_a_missing_run_stops_the_tables_by_name_and_leaves_nothing(demo) -> None:
+    path = demo.compare / "scores.csv"
+    scores = pd.read_csv(path)
+    lost = (scores["dataset"] == "pst900") & (scores["arm"] == "csp") & (scores["seed"] == 1)
+    scores[~(lost & (scores["backbone"] == "swin_mini"))].to_csv(path, index=False)
+    with pytest.raises(BenchError, match="no headline score for pst900/swin_mini/csp/seed1; run them"):
+        write_tables(demo.study, demo.compare, demo.results / "tables")
+    assert not (demo.results / "tables").exists()
+    write_tables(demo.study, demo.compare, demo.results / "tables", partial=True)
+    for file in (demo.results / "tables").iterdir():
+        assert "MINIATURE, PARTIAL. " in file.read_text()
+
+
+def test_partial_stamps_nothing_where_nothing_is_missing(demo) -> None:
+    assert read_numbers(demo.study, demo.compare, partial=True).stamp == "MINIATURE"
+
+
+def test_an_undefined_score_counts_as_missing(demo) -> None:
+    scores = read_numbers(demo.study, demo.compare).scores
+    scores.loc[scores["primary"].idxmax(), "value"] = float("nan")
+    assert missing_cells(demo.study, scores) == ["isaid/convnext_mini/rgb-repeat/seed0"]
+
+
+def test_same_input_gives_the_same_bytes(demo) -> None:
+    first, second = (demo.results / name for name in ("one", "two"))
+    for out in (first, second):
+        write_tables(demo.study, demo.compare, out)
+    assert all(path.read_bytes() == (second / path.name).read_bytes() for path in first.iterdir())
+
+
+@pytest.mark.parametrize("case", ["demo", "paper"])
+def test_main_text_fits_a_terminal(case: str, request: pytest.FixtureRequest) -> None:
+    found = request.getfixturevalue(case)
+    text = main_table_text(found.study, found.compare)
+    assert max(map(len, text.splitlines())) <= 100
+    # One block: the rule under the header appears once, so all columns stand side by side.
+    assert sum(set(line) == {"-"} for line in text.splitlines()) == 3
+
+
+def test_a_lacking_column_or_file_is_named(demo) -> None:
+    path = demo.compare / "verdicts.csv"
+    pd.read_csv(path).drop(columns="verdict").to_csv(path, index=False)
+    with pytest.raises(BenchError, match=r"verdicts\.csv: lacks the columns verdict; run `bench compare`"):
+        read_numbers(demo.study, demo.compare)
+    path.unlink()
+    with pytest.raises(BenchError, match=r"verdicts\.csv: no such table; run `bench compare` first"):
+        read_numbers(demo.study, demo.compare)
+
+
+def test_the_comparison_writes_every_column_that_the_report_reads() -> None:
+    for name, columns in COLUMNS.items():
+        assert set(columns.split()) <= set(WRITTEN[name].split()), name
+
+
+def test_names_are_written_as_the_catalogue_spells_them(demo) -> None:
+    assert [dataset_label(demo.study, name) for name in ("isaid", "potsdam", "imagenet1k", "own")] == [
+        "iSAID",
+        "Potsdam",
+        "ImageNet-1K",
+        "own",
+    ]
+
+
+def test_claims_say_the_papers_range_and_the_verdict(demo) -> None:
+    write_tables(demo.study, demo.compare, demo.results / "tables")
+    rows = {row["Claim"]: row for row in rows_of(demo.results / "tables" / "claims.csv")}
+    assert rows["isaid-gain"]["Paper"] == "+0.80 to +1.60"
+    assert rows["mfnet-gain"]["Paper"] == "+6.60" and rows["mfnet-gain"]["Verdict"] == "reproduced"
+    assert rows["reversed-order"]["Paper"] == "in words"
+    assert rows["top1-drop"]["Paper"] == "1.40 to 3.80"
+
+
+def test_top1_says_what_reversing_costs(demo) -> None:
+    write_tables(demo.study, demo.compare, demo.results / "tables")
+    rows = rows_of(demo.results / "tables" / "top1.csv")
+    assert rows[0]["Strategy"] == "rgb" and rows[0]["natural - rgb"] == ""
+    for row in rows:
+        fall = float(row["reversed"]) - float(row["natural"])
+        assert float(row["reversed - natural"]) == pytest.approx(fall, abs=0.011)

@@ -1,0 +1,170 @@
+"""The DAG: the right jobs, the right re-runs, and no stale result called done.
+
+The project is copied with its real Snakefile, rules and studies; only the stages are stubs (stub_cli.py) that
+write their outputs at once.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.study.reading import load_study
+from bench.study.runs import Runs
+from bench.workflow import job_counts, stale_records
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A copy of the project, its stages stubs, as the working folder."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("bench", "rules", "config", "profiles", "paper"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    shutil.copy(ROOT / "Snakefile", tmp_path)
+    entry = tmp_path / "bench" / "__main__.py"
+    stub = Path(__file__).with_name("stub_cli.py").read_text()
+    # `bench run` stays the real one.
+    entry.write_text(stub + '\nif __name__ == "__main__":\n    sys.exit(main())\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path
+
+
+def snakemake(project, *words, check=True):
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--nolock", "--rerun-incomplete", "--cores", "2", *words],
+        cwd=project, capture_output=True, text=True,
+    )  # fmt: skip
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def jobs_of_dry_run(project, *words):
+    """Return the jobs of a dry run by rule; empty where there is nothing to do."""
+    text = snakemake(project, "-n", *words).stdout
+    if "Job stats:" not in text:
+        assert "Nothing to be done" in text
+        return Counter()
+    rows = text.split("Job stats:")[1].split("\n\n")[0].strip().splitlines()[2:]
+    return Counter(
+        {rule: int(count) for rule, count in (row.split() for row in rows)} | {"total": 0}
+    ) - Counter({"total": 0})
+
+
+def edited(project, source, name, edit):
+    """Write a copy of a study, changed, under another file name; the study's own name stays."""
+    study = yaml.safe_load((project / "config" / f"{source}.yaml").read_text())
+    edit(study)
+    path = project / "config" / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(study))
+    return path
+
+
+def small(study):
+    """Cut the demo down to one backbone and two datasets."""
+    study["backbones"] = {"convnext_mini": study["backbones"]["convnext_mini"]}
+    for section in ("datasets", "evaluate"):
+        study[section] = {name: study[section][name] for name in ("mfnet", "potsdam")}
+
+
+def faster(study):
+    small(study)
+    study["finetune"]["datasets"] = {"mfnet": {"lr": 9e-4}}
+
+
+@pytest.mark.parametrize("name", ["paper", "demo"])
+def test_a_dry_run_lists_the_right_number_of_jobs_of_each_rule(project, name):
+    found = jobs_of_dry_run(project, "--configfile", f"config/{name}.yaml")
+    expected = {
+        "paper": {"acquire": 5, "prepare": 5, "pretrain": 8, "finetune": 84, "evaluate": 8, "top1": 2},
+        "demo": {"acquire": 5, "prepare": 5, "pretrain": 8, "finetune": 32, "evaluate": 8, "top1": 2},
+    }[name]
+    expected |= dict.fromkeys(("compare", "tables", "figures", "report", "all"), 1)
+    assert found == expected
+    assert job_counts(Runs(load_study(Path(f"config/{name}.yaml")))) + Counter(all=1) == Counter(expected)
+
+
+def test_the_workflow_parses_and_dry_runs_without_torch(project):
+    for name in ("torch", "torchvision", "timm", "pandas", "matplotlib", "scipy"):
+        (project / f"{name}.py").write_text(f"raise ImportError('{name} is not here')\n")
+    assert jobs_of_dry_run(project, "--configfile", "config/paper.yaml")["finetune"] == 84
+
+
+def test_two_studies_are_never_merged(project):
+    both = snakemake(project, "-n", "--configfile", "config/paper.yaml", "config/demo.yaml", check=False)
+    assert both.returncode != 0 and "a study is one file" in both.stderr + both.stdout
+    extra = snakemake(project, "-n", "--configfile", "config/paper.yaml", "--config", "seed=3", check=False)
+    assert extra.returncode != 0 and "not merged into a study" in extra.stderr + extra.stdout
+    without = snakemake(project, "-n").stdout
+    assert "results/demo/" in without and "results/paper/" not in without
+
+
+def test_a_changed_learning_rate_reruns_that_dataset_and_what_follows(project):
+    study = edited(project, "demo", "small", small)
+    snakemake(project, "--configfile", str(study))
+    assert jobs_of_dry_run(project, "--configfile", str(study)) == Counter()
+    changed = edited(project, "demo", "faster", faster)
+    # Two arms x two seeds of one backbone, its evaluation, and all that is made of it; no pre-training.
+    assert jobs_of_dry_run(project, "--configfile", str(changed)) == Counter(
+        finetune=4, evaluate=1, compare=1, tables=1, figures=1, report=1, all=1
+    )
+    (project / "jobs.txt").unlink()
+    snakemake(project, "--configfile", str(changed))
+    ran = (project / "jobs.txt").read_text().splitlines()
+    assert len(ran) == 9 and all("mfnet" in row for row in ran if row.startswith(("finetune", "evaluate")))
+
+
+def test_a_failed_rerun_after_a_changed_setting_leaves_nothing_that_counts_as_done(project):
+    study = edited(project, "demo", "small", small)
+    snakemake(project, "--configfile", str(study))
+    changed = edited(project, "demo", "faster", faster)
+    (project / "fail").write_text("finetune/mfnet/convnext_mini/csp/seed1")
+    assert snakemake(project, "--configfile", str(changed), "--keep-going", check=False).returncode != 0
+    runs = Runs(load_study(changed))
+    # The evaluation of the old weights still lies there: the records say that it is stale.
+    assert stale_records(runs) == ["results/demo/evaluate/mfnet/convnext_mini/record.json"]
+    (project / "fail").unlink()
+    snakemake(project, "--configfile", str(changed))
+    assert stale_records(runs) == []
+
+
+def test_a_fresh_clone_with_records_and_a_changed_study_runs_what_is_stale(project):
+    study = edited(project, "demo", "small", small)
+    snakemake(project, "--configfile", str(study))
+    # A clone or a copied results folder has records and no Snakemake metadata.
+    shutil.rmtree(project / ".snakemake")
+    for place in sorted((project / "results").rglob("*"), key=lambda p: p.stat().st_mtime):
+        os.utime(place)
+    changed = edited(project, "demo", "faster", faster)
+    runs = Runs(load_study(changed))
+    stale = stale_records(runs)
+    assert len(stale) == 4 + 1 and all("mfnet" in path for path in stale)
+    snakemake(project, "--configfile", str(changed), "--forcerun", *stale)
+    assert stale_records(runs) == []
+
+
+def test_a_second_runner_is_refused_by_name_and_a_killed_one_leaves_no_lock(project):
+    hold = (
+        "import time; from pathlib import Path; from bench.workflow import study_lock\n"
+        "with study_lock(Path('results/demo')):\n    print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", hold], cwd=project, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    second = [sys.executable, "-c", hold.replace("time.sleep(60)", "")]
+    refused = subprocess.run(second, cwd=project, capture_output=True, text=True)
+    assert refused.returncode != 0 and f"by process {holder.pid}" in refused.stderr
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    deadline = time.monotonic() + 5
+    while subprocess.run(second, cwd=project, capture_output=True).returncode != 0:
+        assert time.monotonic() < deadline, "the lock outlived its holder"
