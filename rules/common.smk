@@ -14,6 +14,8 @@ ROOT = RUNS.root
 FIGURES = figure_names(STUDY)
 
 EVALUATIONS = [run.record for run in (*RUNS.evaluations, *RUNS.classifiers)]
+TRAINED = [run.record for run in (*RUNS.pretrainings, *RUNS.finetunings)]
+LOSSES = [f"{run.folder}/log.csv" for run in (*RUNS.pretrainings, *RUNS.finetunings)]
 BY_FOLDER = {
     run.folder: run for run in (*RUNS.pretrainings, *RUNS.finetunings, *RUNS.evaluations, *RUNS.classifiers)
 }

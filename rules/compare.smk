@@ -4,6 +4,7 @@
 rule compare:
     input:
         EVALUATIONS,
+        TRAINED,
         "paper/reported.csv",
     output:
         expand(f"{ROOT}/compare/{{table}}.csv", table=COMPARE_TABLES),

@@ -27,6 +27,7 @@ rule figures:
     input:
         rules.compare.output,
         EVALUATIONS,
+        LOSSES,
     output:
         report(
             expand(f"{ROOT}/figures/{{figure}}.png", figure=FIGURES),

@@ -133,7 +133,10 @@ def test_compare_and_tables_refuse_what_is_stale_by_name(finished, tmp_path):
     study.write_text(study.read_text().replace("iterations: 6", "iterations: 7"))
     # Records and no Snakemake metadata, a changed study: the stages themselves refuse.
     refused = bench(copy, "compare", "--study", "config/smoke.yaml")
-    assert refused.returncode == 1 and "finetune/mfnet/convnext_mini/rgb-repeat/seed0/record.json" in refused.stderr
+    assert (
+        refused.returncode == 1
+        and "finetune/mfnet/convnext_mini/rgb-repeat/seed0/record.json" in refused.stderr
+    )
     assert "stale" in refused.stderr
     assert not (results(copy) / "compare" / "record.json").exists()
     shutil.copy(results(place) / "compare" / "record.json", results(copy) / "compare" / "record.json")

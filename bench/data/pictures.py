@@ -1,0 +1,127 @@
+"""Read a picture exactly as it is stored: no scaling, no colour conversion, no alpha arithmetic.
+
+Scenes are read by `read_planes`, which refuses what a library would silently change (16-bit colour PNG,
+packed grey levels). Photographs for classification are read by `read_rgb`, which brings every mode to RGB.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from bench.errors import BenchError
+
+# Aerial sources exceed Pillow's guard against decompression bombs by far (P1527 of iSAID has 8e8 pixels): the
+# guard here is MAX_PIXELS, looked at before a picture is decoded.
+Image.MAX_IMAGE_PIXELS = None
+MAX_PIXELS = 1 << 30
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_GREY, PNG_PALETTE = 0, 3
+MODES = ("L", "P", "1", "RGB", "RGBA", "RGBX", "I;16", "F")
+TIFF_EXTRA_SAMPLES = 338
+ASSOCIATED_ALPHA = 1
+
+
+def read_planes(path: Path) -> NDArray[Any]:
+    """Return the picture as stored: HWC, any dtype; a palette picture gives its indices.
+
+    Raises BenchError for an unreadable or cut file and for encodings that cannot be read without change.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(32)
+        if path.suffix.lower() in (".tif", ".tiff"):
+            planes = _read_tiff(path)
+        else:
+            if head.startswith(PNG_SIGNATURE):
+                _check_png(path, bits=head[24], colour=head[25])
+            planes = _read_pillow(path)
+    except FileNotFoundError:
+        raise BenchError(f"{path}: no such file") from None
+    except (
+        OSError,
+        UnidentifiedImageError,
+        tifffile.TiffFileError,
+        SyntaxError,
+        ValueError,
+        IndexError,
+    ) as error:
+        raise BenchError(f"{path}: not a readable picture ({error})") from None
+    return planes[..., None] if planes.ndim == 2 else planes
+
+
+def read_plane(path: Path, *, plane: int = 0, planes: int | tuple[int, ...] = 1) -> NDArray[Any]:
+    """Return one plane (HW) of a picture that must have `planes` planes (or one of several counts)."""
+    image_HWC = read_planes(path)
+    allowed = (planes,) if isinstance(planes, int) else planes
+    if image_HWC.shape[2] not in allowed:
+        expected = " or ".join(str(count) for count in allowed)
+        raise BenchError(f"{path}: has {image_HWC.shape[2]} planes, expected {expected}")
+    return image_HWC[..., plane]
+
+
+def read_rgb(source: Path | bytes, name: str) -> Image.Image:
+    """Return a photograph as an RGB picture, whatever its mode (grey, palette, CMYK, alpha).
+
+    The pixels stay as stored: an EXIF orientation is not applied, as in the loaders on which published
+    ImageNet scores rest. Raises BenchError, with `name`, for an unreadable or cut file.
+    """
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+            image: Image.Image = opened
+            if image.mode not in ("RGB", "L", "P", "1", "CMYK", "YCbCr", "LA", "PA", "RGBA", "RGBX"):
+                raise BenchError(f"{name}: a photograph of mode {image.mode}; expected 8-bit grey or colour")
+            if image.mode == "P" and "transparency" in image.info:
+                image = image.convert("RGBA")  # else Pillow warns and drops the transparent colour's place
+            return image.convert("RGB")
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise BenchError(f"{name}: not a readable picture ({error})") from None
+
+
+def _check_png(path: Path, *, bits: int, colour: int) -> None:
+    """Refuse what Pillow reads with changed values: 16-bit colour is cut to 8, 2- and 4-bit grey is
+    stretched.
+    """
+    if bits == 16 and colour != PNG_GREY:
+        raise BenchError(
+            f"{path}: a 16-bit colour PNG; store 16-bit channels as one grey PNG each, or as TIFF"
+        )
+    if bits in (2, 4) and colour == PNG_GREY:
+        raise BenchError(f"{path}: a grey PNG of {bits} bits a pixel; store it with 8")
+
+
+def _read_pillow(path: Path) -> NDArray[Any]:
+    with Image.open(path) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise BenchError(f"{path}: {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read")
+        if image.mode not in MODES:
+            raise BenchError(f"{path}: picture mode {image.mode}; expected one of {', '.join(MODES)}")
+        array = np.asarray(image)
+    return array.astype(np.uint8) if array.dtype == np.bool_ else array
+
+
+def _read_tiff(path: Path) -> NDArray[Any]:
+    """Read a TIFF of one page. Compressed ones go to Pillow, since tifffile alone decodes plain and "
+    "deflate.
+    """
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        if page.imagewidth * page.imagelength > MAX_PIXELS:
+            raise BenchError(
+                f"{path}: {page.imagewidth} x {page.imagelength} pixels; at most {MAX_PIXELS} are read"
+            )
+        if page.compression in (1, 8, 32946) and page.predictor == 1:
+            array: NDArray[Any] = page.asarray()
+            if array.ndim not in (2, 3):
+                raise BenchError(f"{path}: a TIFF of shape {array.shape}; expected height x width (x planes)")
+            return np.moveaxis(array, 0, -1) if page.axes == "SYX" else array
+        extra = page.tags.get(TIFF_EXTRA_SAMPLES)
+        if extra is not None and ASSOCIATED_ALPHA in np.atleast_1d(extra.value):
+            # Pillow would divide the other planes by this one.
+            raise BenchError(f"{path}: a compressed TIFF with an alpha plane; store it uncompressed")
+    return _read_pillow(path)

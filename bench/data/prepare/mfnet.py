@@ -1,0 +1,104 @@
+"""MFNet: street frames by day and night; thermal is stored where a PNG keeps its alpha.
+
+The planes are split before anything else is done: a library that resizes an RGBA picture multiplies the
+colours by the fourth plane. The training list names `_flip` frames, which exist only after a script of the
+authors' has run; they are the mirrored frames, and are mirrored when loaded.
+"""
+
+import re
+from pathlib import Path
+
+from bench.catalog import MFNET
+from bench.data.pictures import read_plane, read_planes
+from bench.data.prepare.collection import Collection, Handled, Plane, Scene, folder_with
+from bench.errors import BenchError
+from bench.study.schema import Target
+
+NAME = re.compile(r"(\d+)([DN])(_flip)?$")
+GROUPS = {"D": "day", "N": "night"}
+
+
+def collect(raw: Path, target: Target) -> Collection:
+    """Return the frames of the published lists, or for `train+val` those of train and val trained on
+    together.
+
+    `train+val` leaves the `_flip` names out, so that frames of both lists weigh the same (1,176 of them, as
+    in the public code that trains this way). Frames on the black list have no annotation and are left out by
+    name.
+    """
+    root = folder_with(raw, "images", "labels", "train.txt")
+    lists = {split: _read_list(root / f"{split}.txt") for split in ("train", "val", "test")}
+    published = {split: len(names) for split, names in lists.items()}
+    handled: list[Handled] = []
+    black_list = root / "black_list.txt"
+    excluded = set(_read_list(black_list)) if black_list.is_file() else set()
+    for split, names in lists.items():
+        for name in names:
+            if _source(name) in excluded:
+                handled.append(Handled("mfnet-black-list-left-out", name, 1))
+        lists[split] = [name for name in names if _source(name) not in excluded]
+    if target.split == "train+val":
+        flips = [name for name in lists["train"] if name.endswith("_flip")]
+        handled += [Handled("mfnet-flip-left-out", name, 1) for name in flips]
+        lists["train"] = [name for name in lists["train"] if not name.endswith("_flip")] + lists["val"]
+        lists["val"] = []
+    sources = {name: _source(name) for names in lists.values() for name in names}
+    for name, source in sources.items():
+        for folder, lacks in (("images", "image"), ("labels", "label")):
+            if not (root / folder / f"{source}.png").is_file():
+                raise BenchError(
+                    f"{root / folder / source}.png: the {lacks} of listed frame {name} is missing"
+                )
+    names = [channel.name for channel in MFNET.channels]
+    channels = tuple(MFNET.channels[names.index(name)] for name in target.channels)
+
+    def read(sample: str) -> Scene:
+        image, label = root / "images" / f"{sample}.png", root / "labels" / f"{sample}.png"
+        image_HWC = read_planes(image)
+        if image_HWC.shape[2] != len(names):
+            raise BenchError(
+                f"{image}: has {image_HWC.shape[2]} planes, expected 4 (red, green, blue, thermal)"
+            )
+        return Scene(
+            planes={c.name: Plane(image_HWC[..., names.index(c.name)], image) for c in channels},
+            labels={"full": Plane(read_plane(label), label)},
+        )
+
+    return Collection(
+        channels=channels,
+        classes=MFNET.classes,
+        label_variants=MFNET.label_variants,
+        training_labels=target.labels,
+        ignore_index=None,  # the labels have none
+        unit=MFNET.unit,
+        evaluation_split="test",
+        splits={split: tuple(names) for split, names in lists.items()},
+        read=read,
+        groups={source: GROUPS[_parts(source)[1]] for source in sources.values()},
+        flips={name: source for name, source in sources.items() if name != source},
+        published=published,
+        handled=tuple(handled),
+    )
+
+
+def _parts(name: str) -> tuple[str, str, str | None]:
+    found = NAME.match(name)
+    if found is None:
+        raise BenchError(f"frame name {name!r}: expected digits and D or N, such as 00001D or 00001D_flip")
+    return found.group(1), found.group(2), found.group(3)
+
+
+def _source(name: str) -> str:
+    digits, time, _ = _parts(name)
+    return digits + time
+
+
+def _read_list(path: Path) -> list[str]:
+    """Return the names of a list, one a line, whatever its suffix and blank lines."""
+    if not path.is_file():
+        raise BenchError(f"{path}: the published list is missing; it is not the published archive")
+    lines = (line.strip().removesuffix(".png") for line in path.read_text(encoding="utf-8-sig").splitlines())
+    names = [line for line in lines if line]
+    for name in names:
+        _parts(name)
+    return names

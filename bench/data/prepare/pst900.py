@@ -1,0 +1,86 @@
+"""PST900: frames from tunnels, five folders a split with the same name in each; a frame belongs to a bag.
+
+The bag (one recording) is read from the name: `31_bag1a` of `31_bag1a_rect_rgb_frame0000000007.png`. There is
+no validation split.
+"""
+
+import re
+from pathlib import Path
+
+from bench.catalog import PST900
+from bench.data.pictures import read_plane, read_planes
+from bench.data.prepare.collection import Collection, Plane, Scene, by_key, folder_with, require_pairs
+from bench.errors import BenchError
+from bench.study.schema import Target
+
+FRAME = re.compile(r"(?P<bag>.+?)(_rect)?(_rgb)?_frame\d+$")
+COLOURS = ("red", "green", "blue")
+
+
+def collect(raw: Path, target: Target) -> Collection:
+    """Return the frames of train and test, with the folders that the study's channels need."""
+    root = folder_with(raw, "train/labels", "test/labels")
+    channels = tuple(c for name in target.channels for c in PST900.channels if c.name == name)
+    folders = sorted({_folder(channel.name) for channel in channels} | {"labels"})
+    files: dict[str, dict[str, Path]] = {}
+    splits: dict[str, tuple[str, ...]] = {"train": (), "val": (), "test": ()}
+    for split in ("train", "test"):
+        indices = {
+            folder: by_key((root / split / folder).glob("*.png"), lambda path: path.stem)
+            for folder in folders
+        }
+        for folder in folders:
+            if folder != "labels":
+                require_pairs(
+                    indices[folder], indices["labels"], (f"a picture in {folder}/", "one in labels/")
+                )
+        splits[split] = tuple(sorted(indices["labels"]))
+        for sample in splits[split]:
+            if sample in files:
+                raise BenchError(
+                    f"{indices['labels'][sample]}: frame {sample} is in train and in test; it belongs to one"
+                )
+            files[sample] = {folder: indices[folder][sample] for folder in folders}
+
+    def read(sample: str) -> Scene:
+        planes = {}
+        colours = None
+        for channel in channels:
+            path = files[sample][_folder(channel.name)]
+            if channel.name in COLOURS:
+                colours = read_planes(path) if colours is None else colours
+                if colours.shape[2] != 3:
+                    raise BenchError(f"{path}: has {colours.shape[2]} planes, expected 3 (red, green, blue)")
+                planes[channel.name] = Plane(colours[..., COLOURS.index(channel.name)], path)
+            else:
+                planes[channel.name] = Plane(read_plane(path), path)
+        label = files[sample]["labels"]
+        return Scene(planes=planes, labels={"full": Plane(read_plane(label), label)})
+
+    return Collection(
+        channels=channels,
+        classes=PST900.classes,
+        label_variants=PST900.label_variants,
+        training_labels=target.labels,
+        ignore_index=None,  # the labels have none
+        unit=PST900.unit,
+        evaluation_split="test",
+        splits=splits,
+        read=read,
+        units={sample: _bag(paths["labels"]) for sample, paths in files.items()},
+        published={split: len(ids) for split, ids in splits.items() if ids},
+    )
+
+
+def _folder(channel: str) -> str:
+    return "rgb" if channel in COLOURS else channel
+
+
+def _bag(path: Path) -> str:
+    found = FRAME.match(path.stem)
+    if found is None:
+        raise BenchError(
+            f"{path}: its bag cannot be read from its name; expected one like "
+            "31_bag1a_rect_rgb_frame0000000007"
+        )
+    return found.group("bag")

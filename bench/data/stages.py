@@ -1,0 +1,72 @@
+"""The two data stages as the workflow calls them: find the files, hand them on.
+
+A miniature study draws its archives first; from there on the code that reads the published archives reads these.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from bench.catalog import CATALOG
+from bench.data.acquire import acquire_archives, acquire_folder
+from bench.data.miniature import write_archives
+from bench.data.prepare.run import prepare_classification, prepare_target
+from bench.machine import data_root
+from bench.study.jobs import DataRun
+from bench.study.schema import PretrainData, Study, Target
+
+FOLDERS = ("folder", "folders")
+"""Sources that are a user's own folders, read where they are."""
+
+
+def acquire_data(study: Study, run: DataRun) -> None:
+    """Verify and unpack the archives of one dataset, or list a user's own folder.
+
+    A miniature's archives are drawn first. Raises RequestError if BENCH_DATA is needed and not set, BenchError for
+    missing or broken archives.
+    """
+    out, spec, digest = Path(run.folder), run.acquire_spec, run.acquire_digest
+    if run.source in FOLDERS:
+        acquire_folder(run.name, user_folder(study, run), out, digest=digest, spec=spec)
+        return
+    entry = CATALOG[run.source]
+    if study.miniature is not None:
+        archives = out / "archives"
+        # Drawn anew at every acquisition: of other sizes there may be more files than of these.
+        shutil.rmtree(archives, ignore_errors=True)
+        write_archives(entry.name, archives, study.miniature)
+    else:
+        archives = data_root() / run.name
+    acquire_archives(
+        run.name, entry, archives, out, digest=digest, spec=spec, check_digests=study.miniature is None
+    )
+
+
+def prepare_data(study: Study, run: DataRun) -> None:
+    """Turn one acquired dataset into arrays and a manifest, written last."""
+    out = Path(run.folder)
+    raw = user_folder(study, run) if run.source in FOLDERS else out / "raw"
+    if run.name == study.pretrain_data.name:
+        prepare_classification(
+            run.name, study.pretrain_data, raw, out, digest=run.digest, spec=run.spec, scale=study.scale
+        )
+        return
+    target = study.datasets[run.name]
+    prepare_target(
+        run.name,
+        target,
+        raw,
+        out,
+        digest=run.digest,
+        spec=run.spec,
+        scale=study.scale,
+        description=Path(target.description) if target.description else None,
+    )
+
+
+def user_folder(study: Study, run: DataRun) -> Path:
+    """Return the user's own folder of a dataset: its `path` in the study, below BENCH_DATA."""
+    described: PretrainData | Target = (
+        study.pretrain_data if run.name == study.pretrain_data.name else study.datasets[run.name]
+    )
+    return data_root() / os.fspath(described.path or run.name)
