@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.catalog import CATALOG
 from bench.data.acquire import acquire_archives, acquire_folder
-from bench.data.miniature import write_archives
+from bench.data.miniature.archives import write_archives
 from bench.data.prepare.run import prepare_classification, prepare_target
 from bench.machine import data_root
 from bench.study.jobs import DataRun

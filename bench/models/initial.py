@@ -26,8 +26,10 @@ LAYER_SCALE = 1e-6
 _NORM = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0.0}
 
 
-def initialise(model: nn.Module, role: str, root_seed: int, repetition: int) -> None:
-    """Set every parameter and persistent buffer of `model` in place.
+def initialise(
+    model: nn.Module, role: str, root_seed: int, repetition: int, *, layer_scale: float | None = None
+) -> None:
+    """Set every parameter and persistent buffer of `model` in place; `layer_scale` is ConvNeXt's (unset: 1e-6).
 
     Tensor `name` is drawn on the CPU in float32 from a generator seeded with `seed_for(role, root_seed,
     repetition, name)` and copied to where the model lives: device, order and global state have no influence.
@@ -35,21 +37,21 @@ def initialise(model: nn.Module, role: str, root_seed: int, repetition: int) -> 
     there.
     """
     for name, tensor in model.state_dict().items():
-        fill = _rule(model, name)
+        fill = _rule(model, name, LAYER_SCALE if layer_scale is None else layer_scale)
         generator = torch.Generator().manual_seed(seed_for(role, root_seed, repetition, name))
         value = torch.empty(tensor.shape, dtype=torch.float32)
         fill(value, generator)
         tensor.copy_(value)
 
 
-def _rule(model: nn.Module, name: str) -> Fill:
+def _rule(model: nn.Module, name: str, layer_scale: float) -> Fill:
     """Return the rule that fills the tensor called `name`."""
     path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)
     if isinstance(module, nn.LayerNorm | nn.BatchNorm2d) and leaf in _NORM:
         return _constant(_NORM[leaf])
     if leaf == "gamma":
-        return _constant(LAYER_SCALE)
+        return _constant(layer_scale)
     if leaf == "relative_position_bias_table":
         return _truncated_normal
     if isinstance(module, nn.Conv2d | nn.Linear) and leaf in ("weight", "bias"):

@@ -35,12 +35,15 @@ class Backbone:
     """Attention heads a stage (Swin)."""
     window: int | None = None
     """Attention window in tokens (Swin)."""
+    layer_scale: float | None = None
+    """Initial weight of each residual branch (ConvNeXt); unset: the paper's 1e-6."""
 
     def __post_init__(self) -> None:
         _require(len(self.depths) == len(self.widths) == 4, "depths and widths need four stages each")
         if self.family == "swin":
             _require(self.heads is not None and len(self.heads) == 4, "swin needs four heads")
             _require(self.window is not None and self.window > 1, "swin needs a window of at least 2 tokens")
+            _require(self.layer_scale is None, "layer_scale belongs to convnext")
             doubled = all(b == 2 * a for a, b in zip(self.widths, self.widths[1:], strict=False))
             _require(doubled, f"swin doubles its width from stage to stage, found {list(self.widths)}")
         else:

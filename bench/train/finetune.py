@@ -207,7 +207,8 @@ def start_model(run: FinetuneRun, num_classes: int) -> tuple[Segmenter, str | No
         dropout=recipe.dropout,
         **head_settings(run),
     )
-    initialise(model, f"finetune/{run.dataset}/{run.backbone}", run.root_seed, run.repetition)
+    role, scale = f"finetune/{run.dataset}/{run.backbone}", run.architecture.layer_scale
+    initialise(model, role, run.root_seed, run.repetition, layer_scale=scale)
     return model, _load_pretrained(run, model)
 
 

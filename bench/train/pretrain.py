@@ -66,7 +66,8 @@ def _pretrain(run: PretrainRun, folder: Path, device: torch.device, workers: int
     # Convolutions run faster with channels innermost; Swin permutes for itself.
     layout = torch.channels_last if run.architecture.family == "convnext" else torch.contiguous_format
     model = build_classifier(run.architecture, n, store.num_classes, recipe.drop_path, recipe.crop)
-    initialise(model, "pretrain", run.root_seed, run.repetition)
+    scale = run.architecture.layer_scale
+    initialise(model, "pretrain", run.root_seed, run.repetition, layer_scale=scale)
     model.to(device).to(memory_format=layout)
     average = None
     if recipe.ema is not None:

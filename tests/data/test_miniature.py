@@ -14,8 +14,8 @@ import tifffile
 from PIL import Image
 
 from bench.catalog import CATALOG, ISAID, MFNET, POTSDAM, POTSDAM_SPLIT, PST900
-from bench.data import class_pictures, scenes
-from bench.data.miniature import write_archives
+from bench.data.miniature import class_pictures, scenes
+from bench.data.miniature.archives import write_archives
 from bench.errors import RequestError
 from bench.record import sha256_file
 from bench.seeds import seed_for

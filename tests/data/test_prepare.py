@@ -19,7 +19,7 @@ from PIL import Image
 
 from bench.catalog import CATALOG, POTSDAM, POTSDAM_SPLIT
 from bench.data.acquire import acquire_archives, acquire_folder
-from bench.data.miniature import write_archives
+from bench.data.miniature.archives import write_archives
 from bench.data.prepare.run import prepare_classification, prepare_target
 from bench.data.store import ClassificationStore, SegmentationStore
 from bench.errors import BenchError, RequestError
@@ -383,7 +383,7 @@ def spoil_pst900_size(raw: Path) -> None:
 
 
 def spoil_pst900_name(raw: Path) -> None:
-    for path in list(raw.rglob("train/*/1_bag*.png")):
+    for path in list(raw.rglob("train/*/31_bag1a_*0007.png")):
         path.rename(path.with_name("x.png"))
 
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.data.canvas import Bytes, blank, blob, cover, dull_colour, photograph, stamp, vivid_colour
+from bench.data.miniature.canvas import (
+    Bytes,
+    blank,
+    blob,
+    cover,
+    dull_colour,
+    photograph,
+    stamp,
+    vivid_colour,
+)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.canvas import (
+from bench.data.miniature.canvas import (
     FAINT,
     Bytes,
     Canvas,
@@ -28,7 +28,7 @@ from bench.data.canvas import (
     stamp,
     thermograph,
 )  # fmt: skip
-from bench.data.textures import Field, smooth_noise
+from bench.data.miniature.textures import Field, smooth_noise
 
 GROUNDS = ("asphalt", "grass", "rock", "asphalt", "grass", "rock", "canopy", "ripples")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bench.data.scenes import Kind
+from bench.data.miniature.scenes import Kind
 from bench.seeds import seed_for
 from bench.study.schema import Miniature
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.class_pictures import CLASSES, class_picture
-from bench.data.dealing import generator_for
-from bench.data.packing import gzip_bytes, matlab, picture, tar_bytes, write_bytes
+from bench.data.miniature.class_pictures import CLASSES, class_picture
+from bench.data.miniature.dealing import generator_for
+from bench.data.miniature.packing import gzip_bytes, matlab, picture, tar_bytes, write_bytes
 from bench.seeds import seed_for
 from bench.study.schema import Miniature
 
@@ -16,7 +16,7 @@ def write_imagenet(folder: Path, sizes: Miniature) -> None:
     """Write the three archives; a few training pictures are grey or CMYK, as in the real ones."""
 
     def drawn(split: str, index: int, number: int) -> NDArray[np.uint8]:
-        generator = generator_for(sizes, "imagenet1k", split, index, number)
+        generator = generator_for(sizes, "imagenet1k", split, CLASSES[index].wnid, number)
         # Real pictures are of any size; a third of these are longer than they are high, or the reverse.
         spare = int(generator.integers(1, sizes.side // 4)) if number % 3 == 0 else 0
         shape = (sizes.side, sizes.side + spare) if number % 2 else (sizes.side + spare, sizes.side)

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.catalog import ISAID
-from bench.data.canvas import digital, dull_colour
-from bench.data.dealing import dealt, generator_for, other_scenes
-from bench.data.miniature_imagenet import write_imagenet
-from bench.data.miniature_potsdam import write_potsdam
-from bench.data.packing import picture, write_zip
-from bench.data.scenes import (
+from bench.data.miniature.canvas import digital, dull_colour
+from bench.data.miniature.dealing import dealt, generator_for, other_scenes
+from bench.data.miniature.imagenet import write_imagenet
+from bench.data.miniature.packing import picture, write_zip
+from bench.data.miniature.potsdam import write_potsdam
+from bench.data.miniature.scenes import (
     ISAID_KINDS,
     MFNET_GUARDRAIL,
     MFNET_KINDS,
@@ -137,7 +137,8 @@ def _write_pst900(folder: Path, sizes: Miniature) -> None:
             generator = generator_for(sizes, "pst900", split, index)
             shape = (3 * sizes.side // 2, 8 * sizes.side // 3)
             scene = pst900_scene(generator, shape, dealt(PST900_KINDS, index, count), rock=rock, level=level)
-            file = f"{index + 1}_{bag}_rect_rgb_frame{7 + 30 * (index // bags):010d}.png"
+            # The leading number names the sequence, one a bag: every frame of it carries the same.
+            file = f"{30 + first_bag + index % bags}_{bag}_rect_rgb_frame{7 + 30 * (index // bags):010d}.png"
             for kind, pixels in _pst900_planes(generator, scene).items():
                 members[f"{root}/{split}/{kind}/{file}"] = picture(pixels, "PNG")
     write_zip(folder / "PST900_RGBT_Dataset.zip", members)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from bench.data.shapes import SHAPES
-from bench.data.textures import TEXTURES, Field, smooth_noise
+from bench.data.miniature.shapes import SHAPES
+from bench.data.miniature.textures import TEXTURES, Field, smooth_noise
 
 Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

@@ -1,0 +1,1 @@
+"""Small drawn versions of the five datasets, in the archives, names and encodings of the real ones."""
