@@ -51,7 +51,7 @@ def _data_name(runs: Runs, name: str) -> str:
 
 
 def pretrain(arguments: argparse.Namespace) -> None:
-    from bench.machine import device, workers
+    from bench.device import device, workers
     from bench.train.pretrain import pretrain as train
 
     wanted = (arguments.backbone, arguments.strategy, arguments.seed)
@@ -63,7 +63,7 @@ def pretrain(arguments: argparse.Namespace) -> None:
 
 
 def finetune(arguments: argparse.Namespace) -> None:
-    from bench.machine import device, workers
+    from bench.device import device, workers
     from bench.train.finetune import finetune as train
 
     wanted = (arguments.dataset, arguments.backbone, arguments.arm, arguments.seed)
@@ -79,9 +79,9 @@ def finetune(arguments: argparse.Namespace) -> None:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
+    from bench.device import device, workers
     from bench.evaluate.cells import evaluate_target
     from bench.evaluate.top1 import evaluate_top1
-    from bench.machine import device, workers
 
     runs = _runs(arguments)
     wanted = (arguments.dataset, arguments.backbone)
@@ -201,6 +201,22 @@ def main(words: list[str] | None = None) -> int:
     except BenchError as error:
         print(f"bench {arguments.verb}: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(
+            f"bench {arguments.verb}: the system refused: {error}; nothing was left half-written",
+            file=sys.stderr,
+        )
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        # torch's OutOfMemoryError is a RuntimeError, and torch may not be here to name it.
+        if isinstance(error, RuntimeError) and type(error).__name__ != "OutOfMemoryError":
+            raise
+        print(
+            f"bench {arguments.verb}: out of memory ({str(error).splitlines()[0] if str(error) else 'host'}); "
+            "give the job a larger device, or lower batch_size, crop or window in the study",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print(f"bench {arguments.verb}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130

@@ -1,6 +1,11 @@
 """Facts of this machine, from the environment; none of them ever enters a digest."""
 
+import fcntl
 import os
+import subprocess
+import tempfile
+import time
+from functools import cache
 from pathlib import Path
 
 from bench.errors import RequestError
@@ -20,27 +25,35 @@ def data_root() -> Path:
     return root
 
 
-def workers() -> int:
-    """Return the number of loader processes (BENCH_WORKERS; unset: 0 on the CPU, else up to 14)."""
-    named = os.environ.get("BENCH_WORKERS")
-    if named is None:
-        return 0 if device() == "cpu" else min(14, max(1, (os.cpu_count() or 2) - 2))
-    if not named.isdigit():
-        raise RequestError(f"BENCH_WORKERS={named}: expected a whole number of processes, 0 or more")
-    return int(named)
-
-
-def device() -> str:
-    """Return the torch device to use (BENCH_DEVICE; unset: cuda where there is one, else cpu)."""
-    import torch
-
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    named = os.environ.get("BENCH_DEVICE")
-    if named is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
+def gpu_count() -> int:
+    """Return the number of GPUs that may be used, without importing torch: CUDA_VISIBLE_DEVICES, or nvidia-smi."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
     try:
-        torch.empty(0, device=named)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise RequestError(f"BENCH_DEVICE={named}: torch cannot use it ({reason}); try cpu or cuda") from None
-    return named
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return len([line for line in listed.stdout.splitlines() if line.startswith("GPU ")])
+
+
+@cache
+def gpu_slot(count: int, folder: Path | None = None) -> int:
+    """Take one of `count` GPUs of this machine for this process, and return its index; wait if all are taken.
+
+    Snakemake counts jobs, not devices, so jobs share the devices out among themselves: a slot is a lock file in
+    `folder` (unset: the user's own in the system's temporary folder), which the kernel releases when its
+    holder dies.
+    """
+    place = folder or Path(tempfile.gettempdir()) / f"csp-bench-gpu-{os.getuid()}"
+    place.mkdir(parents=True, exist_ok=True)
+    while True:
+        for index in range(count):
+            descriptor = os.open(place / f"{index}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                continue
+            return index  # the descriptor stays open, and the slot taken, as long as this process lives
+        time.sleep(1.0)

@@ -1,12 +1,14 @@
 """Start a whole study: take the lock, find what is stale, call Snakemake, make the report, say where it is.
 
 Snakemake judges staleness by metadata it keeps beside itself. Where that is missing (a fresh clone with records,
-a failed re-run) it can call an old result done. The records know better: each carries the digest of all it
-depends on, so what differs from the study is forced here, by name.
+a failed re-run) it can call an old result done. What the stages leave behind knows better: each carries the
+digest of all it depends on, so what differs from the study is forced here, by name.
 """
 
 import fcntl
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,9 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.data.stages import check_request
 from bench.errors import BenchError, RequestError
+from bench.machine import gpu_count
 from bench.record import read_record
+from bench.stats.stage import require_fresh
 from bench.study.runs import Runs
+
+UNBOUNDED = 10_000
+"""Jobs that want a GPU at once on a machine without one: they run on the CPU, as many as there are cores."""
 
 
 def print_plan(runs: Runs) -> None:
@@ -45,27 +53,35 @@ def job_counts(runs: Runs) -> Counter[str]:
     )
 
 
-def stale_records(runs: Runs) -> list[str]:
-    """Return the records that are there and do not belong to the study: another digest, or unreadable."""
-    found = []
-    for run in (*runs.pretrainings, *runs.finetunings, *runs.evaluations, *runs.classifiers):
-        path = Path(run.record)
-        if not path.exists():
-            continue
-        try:
-            fresh = read_record(path).digest == run.digest
-        except BenchError:
-            fresh = False
-        if not fresh:
-            found.append(run.record)
-    return found
+def stale_outputs(runs: Runs) -> list[str]:
+    """Return what is there and does not belong to the study: another digest, or unreadable; in pipeline order."""
+    expected: dict[str, str] = {}
+    for data in (runs.pretrain_data, *runs.target_data.values()):
+        expected[data.acquired] = data.acquire_digest
+        expected[data.manifest] = data.digest
+    for job in (*runs.pretrainings, *runs.finetunings, *runs.evaluations, *runs.classifiers):
+        expected[job.record] = job.digest
+    expected[f"{runs.root}/compare/record.json"] = runs.compare_digest
+    return [path for path, digest in expected.items() if Path(path).exists() and _digest(path) != digest]
+
+
+def _digest(path: str) -> str | None:
+    """Return the digest that a record, manifest or acquisition names; None if it cannot be read."""
+    try:
+        if path.endswith("record.json"):
+            return read_record(Path(path)).digest
+        return str(json.loads(Path(path).read_text(encoding="utf-8"))["digest"])
+    except (BenchError, OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @contextmanager
-def study_lock(root: Path) -> Iterator[None]:
-    """Hold the study's lock as long as this process lives; RequestError names the process that has it.
+def study_lock(root: Path) -> Iterator[int]:
+    """Hold the study's lock and yield its file descriptor; RequestError names the process that has it.
 
-    An OS lock, because Snakemake's own lock survives a kill and must then be removed by hand.
+    An OS lock, because Snakemake's own survives a kill and must then be removed by hand. Snakemake inherits the
+    descriptor, so that the lock lives until both are gone: where only this process is killed, its Snakemake
+    goes on, and a second start is still refused.
     """
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("a+") as stream:
@@ -75,12 +91,13 @@ def study_lock(root: Path) -> Iterator[None]:
             stream.seek(0)
             holder = stream.read().strip() or "another process"
             raise RequestError(
-                f"{root}: the study is being run already, by {holder}; wait for it, or stop it first"
+                f"{root}: the study is being run already, by {holder} or the Snakemake it started; wait for it, "
+                "or stop it first"
             ) from None
         stream.truncate(0)
         stream.write(f"process {os.getpid()}\n")
         stream.flush()
-        yield
+        yield stream.fileno()
 
 
 def run_study(runs: Runs, study_file: Path, *, cores: int | None, profile: str) -> int:
@@ -91,35 +108,65 @@ def run_study(runs: Runs, study_file: Path, *, cores: int | None, profile: str) 
     root = Path(runs.root)
     if not Path("Snakefile").is_file():
         raise RequestError(f"{Path.cwd()}: no Snakefile here; run from the top folder of the repository")
-    with study_lock(root):
-        started = time.time()
-        forced = stale_records(runs)
+    check_request(runs)
+    with study_lock(root) as lock:
+        started = time.monotonic()
+        forced = stale_outputs(runs)
         for path in forced:
             print(f"stale, made by another study or version, will be run again: {path}", file=sys.stderr)
-        code = _snakemake(study_file, cores, profile, ["--forcerun", *forced] if forced else [])
+        words = ["--forcerun", *forced] if forced else []
+        code = _snakemake(study_file, cores, profile, words, lock)
         if code != 0:
             print(
-                f"bench run: a stage failed (see above; logs in {root}/logs); the same command goes on from here",
+                f"bench run: a stage failed or was stopped (see above; logs in {root}/logs); the same command "
+                "goes on from here",
                 file=sys.stderr,
             )
             return 1
+        require_fresh(runs)
         page = root / "report" / "report.html"
         newest = (root / "report" / "report.pdf").stat().st_mtime
         if not page.exists() or page.stat().st_mtime < newest:
-            code = _snakemake(study_file, cores, profile, ["--report", str(page)])
+            partial = page.with_name("partial.html")
+            code = _snakemake(study_file, cores, profile, ["--report", str(partial)], lock)
             if code != 0:
+                partial.unlink(missing_ok=True)
                 raise BenchError(f"{page}: Snakemake could not make the HTML report (see above)")
+            os.replace(partial, page)
     table = root / "tables" / "main.txt"
     print(f"\n{table.read_text(encoding='utf-8').rstrip()}\n")
     print(f"report  {root}/report/report.pdf\n        {root}/report/report.html")
     print(f"tables  {root}/tables/\nfigures {root}/figures/")
-    print(f"time    {time.time() - started:.0f} s")
+    print(f"time    {time.monotonic() - started:.0f} s")
     return 0
 
 
-def _snakemake(study_file: Path, cores: int | None, profile: str, words: list[str]) -> int:
-    command = [sys.executable, "-m", "snakemake", "--configfile", str(study_file)]
-    command += ["--nolock", "--rerun-incomplete", "--cores", str(cores or os.cpu_count() or 1)]
+def _snakemake(study_file: Path, cores: int | None, profile: str, words: list[str], lock: int) -> int:
+    """Run Snakemake with the lock in its hands; SIGTERM is passed on, and Ctrl-C reaches it by itself."""
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--configfile",
+        str(study_file),
+        "--nolock",
+        "--rerun-incomplete",
+    ]
+    command += [
+        "--cores",
+        str(cores or os.cpu_count() or 1),
+        "--resources",
+        f"gpu={gpu_count() or UNBOUNDED}",
+    ]
     if Path(profile).is_dir():
         command += ["--workflow-profile", profile]
-    return subprocess.run([*command, *words]).returncode
+    child = subprocess.Popen([*command, *words], pass_fds=[lock])
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, frame: child.terminate()),
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    }
+    try:
+        return child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

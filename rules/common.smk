@@ -3,6 +3,7 @@
 import sys
 
 from bench.study.choice import chosen_study
+from bench.study.files import fingerprint
 from bench.study.outputs import COMPARE_TABLES, TABLES, figure_names
 from bench.study.reading import load_study
 from bench.study.runs import Runs
@@ -11,7 +12,6 @@ STUDY_FILE = chosen_study(workflow.overwrite_configfiles, config)
 STUDY = load_study(STUDY_FILE)
 RUNS = Runs(STUDY)
 ROOT = RUNS.root
-FIGURES = figure_names(STUDY)
 
 EVALUATIONS = [run.record for run in (*RUNS.evaluations, *RUNS.classifiers)]
 TRAINED = [run.record for run in (*RUNS.pretrainings, *RUNS.finetunings)]
@@ -29,7 +29,7 @@ shell.prefix(
 
 
 wildcard_constraints:
-    data="[a-z0-9_+-]+",
+    data="[a-z0-9_-]+",
     dataset="|".join(STUDY.datasets),
     backbone="|".join(STUDY.backbones),
     strategy="[a-z0-9.-]+",
@@ -39,6 +39,10 @@ wildcard_constraints:
 
 def acquire_digest(wildcards):
     return RUNS.data(wildcards.data).acquire_digest
+
+
+def user_files(wildcards):
+    return fingerprint(STUDY, RUNS.data(wildcards.data))
 
 
 def prepare_digest(wildcards):

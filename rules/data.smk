@@ -10,6 +10,7 @@ rule acquire:
         f"{ROOT}/benchmarks/acquire/{{data}}.tsv"
     params:
         digest=acquire_digest,
+        files=user_files,
     shell:
         "bench acquire --dataset {wildcards.data} > {log} 2>&1"
 

@@ -30,12 +30,12 @@ rule figures:
         LOSSES,
     output:
         report(
-            expand(f"{ROOT}/figures/{{figure}}.png", figure=FIGURES),
+            expand(f"{ROOT}/figures/{{figure}}.png", figure=figure_names(STUDY)),
             caption="../paper/captions/figures.rst",
             category="Figures",
             labels={"scale": STUDY.scale},
         ),
-        expand(f"{ROOT}/figures/{{figure}}.pdf", figure=FIGURES),
+        expand(f"{ROOT}/figures/{{figure}}.pdf", figure=figure_names(STUDY)),
     log:
         f"{ROOT}/logs/figures.log",
     benchmark:

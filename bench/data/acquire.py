@@ -16,6 +16,7 @@ from bench.catalog import Archive, Entry
 from bench.data.extract import CHUNK, unpack
 from bench.data.staging import staged
 from bench.errors import BenchError
+from bench.lock import say
 from bench.record import sha256_file, write_json
 
 SCHEMA = 1
@@ -97,12 +98,14 @@ def read_acquired(path: Path) -> Acquired:
 def _unpack_all(
     entry: Entry, archives: Path, out: Path, *, digest: str, check_digests: bool
 ) -> list[dict[str, Any]]:
-    present = _present(entry, archives)
+    present = require_archives(entry, archives)
     for archive in present:
         _check_magic(archives / archive.path)
-    sources = [
-        _identify(archive, archives / archive.path, check_digests=check_digests) for archive in present
-    ]
+    sources = []
+    for archive in present:
+        path = archives / archive.path
+        say(f"hashing {path} ({path.stat().st_size / 1e6:.1f} MB)")
+        sources.append(_identify(archive, path, check_digests=check_digests))
     kept = _kept(out / "raw" / MARKER, digest, sources)
     if kept is not None:
         return kept
@@ -110,12 +113,13 @@ def _unpack_all(
         for archive, source in zip(present, sources, strict=True):
             place = PLACES.get(archive.path, _stem(archive.path))
             inner_tars = archive.path in INNER_TARS
+            say(f"unpacking {archives / archive.path}")
             source["members"] = unpack(archives / archive.path, raw / place, inner_tars=inner_tars)
         write_json(raw / MARKER, {"digest": digest, "sources": sources})
     return sources
 
 
-def _present(entry: Entry, archives: Path) -> list[Archive]:
+def require_archives(entry: Entry, archives: Path) -> list[Archive]:
     """Return the archives at hand, or say in one sentence which ones are missing and how to come by them."""
     missing = [a.path for a in entry.archives if not a.optional and not (archives / a.path).is_file()]
     if missing:

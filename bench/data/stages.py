@@ -8,11 +8,15 @@ import shutil
 from pathlib import Path
 
 from bench.catalog import CATALOG
-from bench.data.acquire import acquire_archives, acquire_folder
+from bench.data.acquire import acquire_archives, acquire_folder, require_archives
 from bench.data.miniature.archives import write_archives
+from bench.data.prepare.description import check_request as check_description
 from bench.data.prepare.run import prepare_classification, prepare_target
+from bench.errors import BenchError
+from bench.lock import run_lock
 from bench.machine import data_root
 from bench.study.jobs import DataRun
+from bench.study.runs import Runs
 from bench.study.schema import PretrainData, Study, Target
 
 FOLDERS = ("folder", "folders")
@@ -25,6 +29,11 @@ def acquire_data(study: Study, run: DataRun) -> None:
     A miniature's archives are drawn first. Raises RequestError if BENCH_DATA is needed and not set, BenchError for
     missing or broken archives.
     """
+    with run_lock(Path(run.folder)):
+        _acquire(study, run)
+
+
+def _acquire(study: Study, run: DataRun) -> None:
     out, spec, digest = Path(run.folder), run.acquire_spec, run.acquire_digest
     if run.source in FOLDERS:
         acquire_folder(run.name, user_folder(study, run), out, digest=digest, spec=spec)
@@ -44,6 +53,11 @@ def acquire_data(study: Study, run: DataRun) -> None:
 
 def prepare_data(study: Study, run: DataRun) -> None:
     """Turn one acquired dataset into arrays and a manifest, written last."""
+    with run_lock(Path(run.folder)):
+        _prepare(study, run)
+
+
+def _prepare(study: Study, run: DataRun) -> None:
     out = Path(run.folder)
     raw = user_folder(study, run) if run.source in FOLDERS else out / "raw"
     if run.name == study.pretrain_data.name:
@@ -62,6 +76,27 @@ def prepare_data(study: Study, run: DataRun) -> None:
         scale=study.scale,
         description=Path(target.description) if target.description else None,
     )
+
+
+def check_request(runs: Runs) -> None:
+    """Refuse, before anything runs, a study that its data cannot serve.
+
+    Raises RequestError if BENCH_DATA is needed and not set, BenchError if an archive or a folder of the user's is
+    missing; what a folder dataset's description does not hold (a channel, a class) is a RequestError too.
+    """
+    study = runs.study
+    for run in (runs.pretrain_data, *runs.target_data.values()):
+        if run.source in FOLDERS:
+            folder = user_folder(study, run)
+            if not folder.is_dir():
+                raise BenchError(
+                    f"{run.name}: no folder {folder}; BENCH_DATA and the study's path lead there"
+                )
+        elif study.miniature is None and not Path(run.acquired).exists():
+            require_archives(CATALOG[run.source], data_root() / run.name)
+        target = study.datasets.get(run.name)
+        if target is not None and target.description is not None:
+            check_description(run.name, target, study.evaluate[run.name], Path(target.description))
 
 
 def user_folder(study: Study, run: DataRun) -> Path:

@@ -6,7 +6,6 @@ beside the outputs by its digest, so that a killed job goes on and an added arm 
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,17 @@ from bench.data.transforms import normalise
 from bench.errors import BenchError
 from bench.evaluate.confusion import confusion
 from bench.evaluate.predict import predict
+from bench.lock import run_lock, say
 from bench.metrics import scores
 from bench.models.weights import load_model
+from bench.progress import Progress
 from bench.record import Record, atomic, digest_of, read_record, receipt, sha256_file
 from bench.study.jobs import EvaluateRun, FinetuneRun
 from bench.study.runs import VERSIONS
 from bench.study.schema import Evaluation
 
+EXAMPLE_SIDE = 512
+"""Of a larger sample the middle is shown, so many pixels a side."""
 EXAMPLES = 3
 """Samples whose predictions are kept for pictures: evenly spaced in the split, not chosen by eye."""
 
@@ -34,8 +37,13 @@ def evaluate_target(run: EvaluateRun, settings: Evaluation, *, device: str) -> N
     """Predict the evaluation split with every cell of `run`; write counts, examples and the record, it last.
 
     counts.npz holds `counts/<pixel rule>`: int64 [cell, sample, target, prediction], ignored pixels left out.
-    Raises BenchError, naming the record, if a cell's weights belong to another study or version.
+    Raises BenchError, naming the record, if a cell's weights belong to another study, version or data.
     """
+    with run_lock(Path(run.folder)):
+        _evaluate(run, settings, device)
+
+
+def _evaluate(run: EvaluateRun, settings: Evaluation, device: str) -> None:
     began = time.monotonic()
     folder = Path(run.folder)
     store = SegmentationStore(Path(run.manifest), digest=run.inputs["manifest"])
@@ -45,9 +53,15 @@ def evaluate_target(run: EvaluateRun, settings: Evaluation, *, device: str) -> N
     held: dict[str, list[NDArray[np.int64]]] = {rule: [] for rule in settings.pixels}
     shown: dict[str, NDArray[Any]] = {}
     cells, metrics = [], {}
+    manifest = sha256_file(Path(run.manifest))
+    progress = Progress(f"evaluate {run.dataset} {run.backbone}", len(run.finetunings), unit="cells")
     for index, cell in enumerate(run.finetunings):
         record = _checked(cell)
-        counted = _cell(folder, cell, store, samples, examples, settings, torch.device(device))
+        made_from = {"weights": record.extra["weights_sha256"], "manifest": manifest}
+        if record.extra["manifest_sha256"] != manifest:
+            raise BenchError(f"{cell.record}: trained on other data than {run.manifest}; run it again")
+        counted = _cell(folder, cell, store, samples, examples, settings, made_from, torch.device(device))
+        progress.update()
         for rule in settings.pixels:
             held[rule].append(counted[f"counts/{rule}"])
         if cell.repetition == 0:
@@ -69,8 +83,9 @@ def evaluate_target(run: EvaluateRun, settings: Evaluation, *, device: str) -> N
         )
         print(f"{cell.folder}: {_headline(metrics[str(index)], settings)}", flush=True)
     for name in examples:
-        shown[f"image/{name}"] = store.image(name)
-        shown[f"target/{name}"] = store.labels(name, settings.primary)
+        here = shown_part(store.shape(name))
+        shown[f"image/{name}"] = store.pixels(name, *here)
+        shown[f"target/{name}"] = store.labels(name, settings.primary, *here)
     _save(folder / "counts.npz", {f"counts/{rule}": np.stack(parts) for rule, parts in held.items()})
     _save(folder / "examples.npz", shown)
     Record(
@@ -118,14 +133,18 @@ def _cell(
     samples: Sequence[str],
     examples: Sequence[str],
     settings: Evaluation,
+    made_from: dict[str, str],
     device: torch.device,
 ) -> dict[str, NDArray[Any]]:
     """Return the counts of one cell, and its predictions of the examples, from the cache if they are there."""
-    key = digest_of({"evaluation": asdict(settings), "version": VERSIONS["evaluate"]}, {"cell": cell.digest})
+    # What a prediction depends on: how it is made, the weights' bytes and the data's.
+    how = {"pixels": list(settings.pixels), "window": settings.window, "stride": settings.stride}
+    key = digest_of({**how, "version": VERSIONS["evaluate"], "examples": list(examples)}, made_from)
     cache = folder / "state" / f"{key[:32]}.npz"
     if cache.exists():
         with np.load(cache, allow_pickle=False) as arrays:
             return dict(arrays)
+    say(f"predicting {len(samples)} samples with {cell.weights}")
     model, spec = load_model(Path(cell.weights))
     if spec["digest"] != cell.digest:
         raise BenchError(
@@ -142,10 +161,17 @@ def _cell(
         for rule in settings.pixels:
             counts[rule].append(confusion(store.labels(name, rule), ids, classes))
         if name in examples:
-            kept[f"prediction/{name}"] = ids
+            kept[f"prediction/{name}"] = ids[shown_part(store.shape(name))]
     found = {f"counts/{rule}": np.stack(parts) for rule, parts in counts.items()} | kept
     _save(cache, found)
     return found
+
+
+def shown_part(shape: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns of a sample that pictures show: the middle, EXAMPLE_SIDE pixels at most."""
+    starts = [max(0, (length - EXAMPLE_SIDE) // 2) for length in shape]
+    rows, columns = (slice(s, min(s + EXAMPLE_SIDE, n)) for s, n in zip(starts, shape, strict=True))
+    return rows, columns
 
 
 def _headline(found: dict[str, Any], settings: Evaluation) -> str:

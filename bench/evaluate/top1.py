@@ -22,8 +22,9 @@ from bench.data.loaders import validation_images
 from bench.data.store import ClassificationStore
 from bench.data.transforms import normalise
 from bench.errors import BenchError, RequestError
+from bench.lock import run_lock, say
 from bench.models.weights import load_model
-from bench.record import Record, atomic, read_record, receipt
+from bench.record import Record, atomic, read_record, receipt, sha256_file
 from bench.seeds import seed_for
 from bench.strategies import apply_plan, channel_plan, natural_order
 from bench.study.jobs import PretrainRun
@@ -100,16 +101,35 @@ def evaluate_top1(
     `correct/<order>` is bool [cell, image], images in the order of the validation split. Raises BenchError,
     by name, for a pre-training whose record is missing or belongs to another recipe than the study's.
     """
+    with run_lock(out):
+        _evaluate(runs, orders, out, device, workers, digest, spec, inputs, names)
+
+
+def _evaluate(
+    runs: Sequence[PretrainRun],
+    orders: Sequence[str],
+    out: Path,
+    device: str,
+    workers: int,
+    digest: str,
+    spec: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    names: Mapping[str, Any],
+) -> None:
     began = time.monotonic()
     place = torch.device(device)
+    manifest = sha256_file(Path(runs[0].manifest))
     cells, models = [], []
     for run in runs:
-        found = read_record(Path(run.record)).digest
+        record = read_record(Path(run.record))
+        found = record.digest
         if found != run.digest:
             raise BenchError(
                 f"{run.record}: written for digest {found[:12]}, the study asks for {run.digest[:12]}; "
                 f"run the pre-training {run.backbone} {run.label} seed {run.repetition} again"
             )
+        if record.extra["manifest_sha256"] != manifest:
+            raise BenchError(f"{run.record}: trained on other data than {run.manifest}; run it again")
         model, held = load_model(Path(run.weights))
         if held["digest"] != run.digest:
             raise BenchError(
@@ -137,6 +157,9 @@ def evaluate_top1(
         device=place,
         workers=workers,
     )
+    for row, cell in enumerate(cells):
+        shares = ", ".join(f"{order} {flags[row].mean():.4f}" for order, flags in correct.items())
+        say(f"{cell['label']} seed {cell['seed']}: top-1 {shares}")
     (out / "record.json").unlink(missing_ok=True)
     arrays: dict[str, Any] = {f"correct/{order}": flags for order, flags in correct.items()}
     with atomic(out / "correct.npz") as partial, partial.open("wb") as stream:

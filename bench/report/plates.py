@@ -216,12 +216,17 @@ def _pictures(numbers: Numbers, results: Path, dataset: str) -> Figure:
     )
 
 
+def short(sample: str) -> str:
+    """Return a sample id that fits beside a small picture: its beginning and its end if it is long."""
+    return sample if len(sample) <= 12 else f"{sample[:6]}…{sample[-5:]}"
+
+
 def _examples(path: Path, arms: list[str], backbone: str) -> list[Example]:
     with np.load(path, allow_pickle=False) as stored:
         ids = sorted(key.split("/", 1)[1] for key in stored.files if key.startswith("target/"))
         return [
             Example(
-                label=f"{backbone}\n{sample}",
+                label=f"{backbone}\n{short(sample)}",
                 image_HWC=stored[f"image/{sample}"],
                 target_HW=stored[f"target/{sample}"],
                 predictions={

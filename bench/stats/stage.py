@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.errors import BenchError
+from bench.lock import run_lock
 from bench.record import Record, read_record, receipt
 from bench.stats.classifiers import ExpectedClassifier
 from bench.stats.compare import compare
@@ -21,6 +22,11 @@ def compare_study(runs: Runs, *, partial: bool = False) -> None:
     Every digest is computed anew from the study; a record of another study or version is refused by name. With
     `partial`, missing runs are listed instead of refused.
     """
+    with run_lock(Path(runs.root, "compare")):
+        _compare(runs, partial)
+
+
+def _compare(runs: Runs, partial: bool) -> None:
     began = time.monotonic()
     study, out = runs.study, Path(runs.root, "compare")
     (out / "record.json").unlink(missing_ok=True)
@@ -31,7 +37,7 @@ def compare_study(runs: Runs, *, partial: bool = False) -> None:
         records = [path for path in records if path.exists()]
         evaluations = [path for path in evaluations if path.exists()]
     _refuse_stale(run for run in trained if Path(run.record) in records)
-    compare(
+    alarms = compare(
         evaluations,
         [expected_cell(run) for run in runs.finetunings],
         study.compare,
@@ -65,7 +71,7 @@ def compare_study(runs: Runs, *, partial: bool = False) -> None:
         inputs=runs.compare_inputs,
         metrics={},
         receipt=receipt(device="cpu", wall_seconds=time.monotonic() - began),
-        extra={"partial": partial},
+        extra={"partial": any(alarm["kind"] == "missing" for alarm in alarms)},
     ).write(out / "record.json")
 
 

@@ -1,5 +1,6 @@
 """Which study a workflow runs: exactly one file, read alone."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import yaml
 
 from bench.errors import RequestError
+from bench.study.reading import read_yaml
 
 DEFAULT = Path("config/demo.yaml")
 
@@ -16,19 +18,30 @@ def chosen_study(configfiles: Sequence[str | Path], config: Mapping[str, Any]) -
 
     Snakemake merges several config files, and --config on top, into one dictionary; a study merged from two is a
     study nobody wrote. RequestError if there is more than one file, or if `config` holds anything that the file
-    does not.
+    does not, or if the file is no YAML.
     """
     if len(configfiles) > 1:
         names = ", ".join(map(str, configfiles))
         raise RequestError(f"--configfile {names}: a study is one file; give one of them")
     path = Path(configfiles[0]) if configfiles else DEFAULT
     if config:
-        text = path.read_text(encoding="utf-8") if configfiles and path.is_file() else ""
-        alone = yaml.safe_load(text) or {}
-        foreign = sorted(str(key) for key in config if key not in alone or config[key] != alone[key])
+        alone: Any = {}
+        if configfiles and path.is_file():
+            read_yaml(path)  # refuses what is no study; Snakemake reads plain YAML, in which 1e-3 is a text
+            alone = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(alone, Mapping):
+            return path  # no study, as its reading will say
+        foreign = sorted(
+            str(key) for key in config if key not in alone or _text(config[key]) != _text(alone[key])
+        )
         if foreign:
             raise RequestError(
                 f"--config {' '.join(foreign)}: settings are not merged into a study; write them into {path} "
                 "or a copy of it, and give that with --configfile"
             )
     return path
+
+
+def _text(value: Any) -> str:
+    """Return a value as JSON: unlike the values, the texts of two .nan are equal."""
+    return json.dumps(value, default=str, skipkeys=True)

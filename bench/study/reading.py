@@ -6,6 +6,7 @@ either a documented default of the dataclasses or an error.
 
 import dataclasses
 import difflib
+import math
 import re
 import types
 from collections.abc import Mapping
@@ -14,8 +15,17 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
+from bench.catalog import CATALOG
 from bench.errors import RequestError
-from bench.study.schema import SLOT, FinetuneRecipe, PretrainData, PretrainRecipe, Study
+from bench.study.schema import (
+    SLOT,
+    Evaluation,
+    FinetuneRecipe,
+    PretrainData,
+    PretrainRecipe,
+    Study,
+    Target,
+)
 
 T = TypeVar("T")
 
@@ -27,6 +37,12 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue  # `<<: *anchor`, resolved below
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise RequestError(
+                f"line {key_node.start_mark.line + 1}: a key is one word, found a {key_node.id}"
+            )
         key = loader.construct_object(key_node)
         if key in seen:
             raise RequestError(f"line {key_node.start_mark.line + 1}: the key {key!r} stands twice; keep one")
@@ -43,23 +59,34 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file; RequestError if it is missing, unreadable or holds a key twice."""
+def read_yaml(path: Path, missing: str = "no such file; give a study such as config/demo.yaml") -> Any:
+    """Return the content of a YAML file.
+
+    Raises RequestError if it is `missing` (which ends that sentence), unreadable, no YAML or holds a key twice.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise RequestError(f"{path}: no such file; give a study such as config/demo.yaml") from None
-    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path}: {missing}") from None
+    except (OSError, ValueError) as error:
         raise RequestError(f"{path}: cannot be read as text ({error})") from None
     try:
         return yaml.load(text, Loader=_Loader)
     except RequestError as error:
         raise RequestError(f"{path}, {error}") from None
-    except yaml.YAMLError as error:
-        raise RequestError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    # PyYAML lets through what its constructors raise: a date that is none, `!!int x`, thousands of brackets.
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise RequestError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
 
 
-def refuse_unknown(found: Mapping[str, Any], known: list[str], where: str) -> None:
+def refuse_unknown(found: Mapping[Any, Any], known: list[str], where: str) -> None:
     """Raise RequestError on the first key of `found` that is not `known`, with the nearest known one."""
     for key in found:
         if key not in known:
@@ -87,8 +114,8 @@ def build(kind: type[T], value: Any, where: str) -> T:
     arguments = {name: convert(hints[name], found, f"{where}.{name}") for name, found in value.items()}
     try:
         return kind(**arguments)
-    except ValueError as error:
-        raise RequestError(f"{where}: {error}") from None
+    except ValueError as error:  # its message begins with the key
+        raise RequestError(f"{where}.{error}") from None
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:
@@ -132,10 +159,15 @@ def _slot(name: Any, where: str) -> str:
 
 
 def _scalar(hint: Any, value: Any, where: str) -> Any:
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    words = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is float and number:
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf
+    right = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    if not right or (hint is float and not math.isfinite(value)):
         raise RequestError(f"{where}: expected {words.get(hint, hint)}, found {value!r}")
     return value
 
@@ -145,47 +177,46 @@ def load_study(path: Path) -> Study:
 
     Raises RequestError, which ends in exit code 2, naming the file, the key's full path and what was expected.
     """
-    value = read_yaml(path)
+    value, hints = read_yaml(path), get_type_hints(Study)
     if not isinstance(value, Mapping):
         raise RequestError(f"{path}: a study is a mapping of keys, found {type(value).__name__}")
-    where = str(path)
-    value = dict(value)
-    pretrain, finetune = value.get("pretrain"), value.get("finetune")
-    known = [item.name for item in dataclasses.fields(Study) if item.name != "pretrain_data"]
-    refuse_unknown(value, known, where)
-    backbones, datasets = list(value.get("backbones") or {}), list(value.get("datasets") or {})
-    if pretrain is not None:
-        data, value["pretrain"] = _pretrain(pretrain, backbones, f"{where}: pretrain")
-        value["pretrain_data"] = data
-    if finetune is not None:
-        value["finetune"] = _finetune(finetune, backbones, datasets, f"{where}: finetune")
-    if isinstance(value.get("evaluate"), Mapping):
-        refuse_unknown(value["evaluate"], datasets, f"{where}: evaluate")
-    # Both recipe sections are dataclasses already; only the rest is still plain YAML.
-    rest = {key: item for key, item in value.items() if key not in ("pretrain", "pretrain_data", "finetune")}
-    for key in ("pretrain", "finetune"):
-        if key not in value:
-            raise RequestError(f"{where}: missing {key}")
-    hints = get_type_hints(Study)
-    required = {item.name for item in dataclasses.fields(Study) if item.default is dataclasses.MISSING}
-    missing = sorted(required - set(value))
+    # In the file the data of the pre-training stand in its section.
+    fields = [item for item in dataclasses.fields(Study) if item.name != "pretrain_data"]
+    refuse_unknown(value, [item.name for item in fields], str(path))
+    missing = [i.name for i in fields if i.default is dataclasses.MISSING and i.name not in value]
     if missing:
-        raise RequestError(f"{where}: missing {', '.join(missing)}")
-    arguments = {name: convert(hints[name], item, f"{where}: {name}") for name, item in rest.items()}
+        raise RequestError(f"{path}: missing {', '.join(missing)}")
+    own_reading = ("pretrain", "finetune")
+    backbones, datasets = (_names(value[key], f"{path}: {key}") for key in ("backbones", "datasets"))
+    if isinstance(value["evaluate"], Mapping):
+        refuse_unknown(value["evaluate"], datasets, f"{path}: evaluate")
+    arguments = {
+        name: convert(hints[name], item, f"{path}: {name}")
+        for name, item in value.items()
+        if name not in own_reading
+    }
+    _slot(arguments["study"], f"{path}: study")
+    data, pretrain = _pretrain(value["pretrain"], backbones, f"{path}: pretrain")
+    finetune = _finetune(value["finetune"], backbones, datasets, f"{path}: finetune")
     try:
-        study = Study(
-            **arguments,
-            pretrain=value["pretrain"],
-            pretrain_data=value["pretrain_data"],
-            finetune=value["finetune"],
-        )
+        study = Study(**arguments, pretrain_data=data, pretrain=pretrain, finetune=finetune)
     except ValueError as error:
-        raise RequestError(f"{where}: {error}") from None
-    _slot(study.study, f"{where}: study")
+        raise RequestError(f"{path}: {error}") from None
+    for name, target in study.datasets.items():
+        _check_target(name, target, study.evaluate[name], str(path))
     return study
 
 
+def _names(value: Any, where: str) -> list[str]:
+    if not isinstance(value, Mapping) or not value:
+        raise RequestError(f"{where}: expected a mapping of names, found {value!r}")
+    return [_slot(name, where) for name in value]
+
+
 def _section(value: Any, known: list[str], where: str) -> dict[str, Any]:
+    """Return a mapping with known keys only; one that is left empty has none."""
+    if value is None:
+        return {}
     if not isinstance(value, Mapping):
         raise RequestError(f"{where}: expected a mapping of keys, found {value!r}")
     refuse_unknown(value, known, where)
@@ -196,12 +227,14 @@ def _pretrain(value: Any, backbones: list[str], where: str) -> tuple[PretrainDat
     section = _section(value, ["data", "common", "backbones"], where)
     if "data" not in section:
         raise RequestError(f"{where}: missing data")
-    own = _section(section.get("backbones") or {}, backbones, f"{where}.backbones")
-    common = _partial(PretrainRecipe, section.get("common"), f"{where}.common")
+    own = _section(section.get("backbones"), backbones, f"{where}.backbones")
     recipes = {
-        name: build(
+        name: _recipe(
             PretrainRecipe,
-            common | _partial(PretrainRecipe, own.get(name), f"{where}.backbones.{name}"),
+            {
+                f"{where}.common": section.get("common"),
+                f"{where}.backbones.{name}": own.get(name),
+            },
             f"{where} (common and backbones.{name})",
         )
         for name in backbones
@@ -213,16 +246,17 @@ def _finetune(
     value: Any, backbones: list[str], datasets: list[str], where: str
 ) -> dict[str, dict[str, FinetuneRecipe]]:
     section = _section(value, ["common", "backbones", "datasets"], where)
-    of_backbone = _section(section.get("backbones") or {}, backbones, f"{where}.backbones")
-    of_dataset = _section(section.get("datasets") or {}, datasets, f"{where}.datasets")
-    common = _partial(FinetuneRecipe, section.get("common"), f"{where}.common")
+    of_backbone = _section(section.get("backbones"), backbones, f"{where}.backbones")
+    of_dataset = _section(section.get("datasets"), datasets, f"{where}.datasets")
     return {
         dataset: {
-            backbone: build(
+            backbone: _recipe(
                 FinetuneRecipe,
-                common
-                | _partial(FinetuneRecipe, of_backbone.get(backbone), f"{where}.backbones.{backbone}")
-                | _partial(FinetuneRecipe, of_dataset.get(dataset), f"{where}.datasets.{dataset}"),
+                {
+                    f"{where}.common": section.get("common"),
+                    f"{where}.backbones.{backbone}": of_backbone.get(backbone),
+                    f"{where}.datasets.{dataset}": of_dataset.get(dataset),
+                },
                 f"{where} (common, backbones.{backbone} and datasets.{dataset})",
             )
             for backbone in backbones
@@ -231,9 +265,43 @@ def _finetune(
     }
 
 
-def _partial(kind: type[Any], value: Any, where: str) -> dict[str, Any]:
-    """Return a layer of a recipe: known keys only, so that a misspelling is found where it stands."""
-    if value is None:
-        return {}
-    known = [item.name for item in dataclasses.fields(kind)]
-    return _section(value, known, where)
+def _recipe(kind: type[T], layers: Mapping[str, Any], where: str) -> T:
+    """Build a recipe from layers, the later over the earlier; what is wrong is named where it stands."""
+    hints, merged, origin = get_type_hints(kind), dict[str, Any](), dict[str, str]()
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    for place, layer in layers.items():
+        for key, item in _section(layer, [field.name for field in fields], place).items():
+            merged[key], origin[key] = convert(hints[key], item, f"{place}.{key}"), place
+    missing = [i.name for i in fields if i.default is dataclasses.MISSING and i.name not in merged]
+    if missing:
+        raise RequestError(f"{where}: missing {', '.join(missing)}")
+    try:
+        return kind(**merged)
+    except ValueError as error:  # its message begins with the key
+        key = str(error).split()[0]
+        raise RequestError(f"{origin.get(key, where)}.{error}") from None
+
+
+def _check_target(name: str, target: Target, evaluation: Evaluation, path: str) -> None:
+    """Refuse what the catalogue does not have; what data of one's own have, their description says."""
+    if target.source == "folder":
+        return
+    source, at, of = target.source or name, f"{path}: datasets.{name}", f"{path}: evaluate.{name}"
+    known = sorted(key for key, entry in CATALOG.items() if entry.kind == "segmentation")
+    if source not in known:
+        raise RequestError(f"{at}.source: {source!r} is no catalogue entry; there are {known} and folder")
+    entry = CATALOG[source]
+    channels, classes = [item.name for item in entry.channels], [item.name for item in entry.classes]
+    for channel in target.channels:
+        if channel not in channels:
+            raise RequestError(f"{at}.channels: {source} has no channel {channel!r}; it has {channels}")
+    for key, values, choices in (
+        (f"{at}.split", (target.split,), entry.split_protocols),
+        (f"{at}.labels", (target.labels,), entry.label_variants),
+        (f"{of}.pixels", evaluation.pixels, entry.label_variants),
+        (f"{of}.leave_out", evaluation.leave_out, classes),
+    ):
+        if strange := [value for value in values if value not in choices]:
+            raise RequestError(f"{key}: {source} has no {strange[0]!r}; it has {list(choices)}")
+    if len(evaluation.leave_out) == len(classes):
+        raise RequestError(f"{of}.leave_out: no class of {source} is left")

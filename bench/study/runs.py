@@ -253,6 +253,9 @@ class Runs:
             "compare": asdict(study.compare),
             "repetitions": asdict(study.repetitions),
             "scale": study.scale,
+            "title": study.title,
+            # Under which arms each run is shown.
+            "names": {run.folder.removeprefix(self.root): list(run.names) for run in self.finetunings},
             "reported": _content("paper/reported.csv"),
         }
 

@@ -4,13 +4,15 @@ The classes carry no default for a choice of science that a study should state a
 switches that are off. `None` means unset. Sources of the values stand in `config/*.yaml` beside them.
 """
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
-from bench.catalog import CATALOG
-
-SLOT = r"[a-z0-9][a-z0-9_+-]*"
+SLOT = r"[a-z0-9][a-z0-9_-]*"
 """What a name that becomes a folder may look like."""
+POLICY = r"rand(-(m|n|mmax|inc)\d+|-(mstd|p)\d+(\.\d+)?|-t\w+)+"
+"""What a RandAugment policy of timm's may look like."""
 
 Stem = Literal["repeat", "repeat-normalised", "mean", "copy-red", "zero", "random", "reinit"]
 Strategy = Literal["rgb", "duplicate", "csp", "scratch"]
@@ -18,8 +20,30 @@ Order = Literal["natural", "reversed", "random"]
 
 
 def _require(condition: bool, message: str) -> None:
+    """Raise ValueError; a message begins with the key it is about, which the reader sets its path before."""
     if not condition:
         raise ValueError(message)
+
+
+def _within(owner: Any, interval: str, *keys: str) -> None:
+    """Require that values, or every one of several, lie in an interval such as `[0, 1)`; unset ones pass."""
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    for key in keys:
+        value = getattr(owner, key)
+        for part in value if isinstance(value, tuple) else (value,):
+            above = part is None or low < part or (part == low and interval[0] == "[")
+            below = part is None or part < high or (part == high and interval[-1] == "]")
+            _require(above and below, f"{key} lies in {interval}, found {part}")
+
+
+def _below_root(path: str | None) -> None:
+    inside = path is None or (path.strip() != "" and path[0] != "/" and ".." not in path.split("/"))
+    _require(inside, f"path lies below the data root: relative and without '..', found {path!r}")
+
+
+def _distinct(key: str, names: tuple[str, ...], least: int = 0) -> None:
+    _require(len(set(names)) == len(names), f"{key} names one twice: {list(names)}")
+    _require(len(names) >= least, f"{key} is an empty list; give at least {least}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +64,18 @@ class Backbone:
 
     def __post_init__(self) -> None:
         _require(len(self.depths) == len(self.widths) == 4, "depths and widths need four stages each")
-        if self.family == "swin":
-            _require(self.heads is not None and len(self.heads) == 4, "swin needs four heads")
-            _require(self.window is not None and self.window > 1, "swin needs a window of at least 2 tokens")
-            _require(self.layer_scale is None, "layer_scale belongs to convnext")
-            doubled = all(b == 2 * a for a, b in zip(self.widths, self.widths[1:], strict=False))
-            _require(doubled, f"swin doubles its width from stage to stage, found {list(self.widths)}")
-        else:
+        _within(self, "[1, inf)", "depths", "widths", "heads")
+        if self.family == "convnext":
             _require(self.heads is None and self.window is None, "heads and window belong to swin")
+            return
+        heads, widths = self.heads or (), self.widths
+        _require(len(heads) == 4, f"heads are four for swin, found {list(heads)}")
+        _require(self.window is not None and self.window > 1, "window is at least 2 tokens for swin")
+        _require(self.layer_scale is None, "layer_scale belongs to convnext")
+        doubled = all(b == 2 * a for a, b in pairwise(widths))
+        _require(doubled, f"widths of swin double from stage to stage, found {list(widths)}")
+        whole = all(width % head == 0 for width, head in zip(widths, heads, strict=True))
+        _require(whole, f"widths {list(widths)} are no multiples of heads {list(heads)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +95,13 @@ class Arm:
     """The arm is run only on targets with at least this many channels."""
 
     def __post_init__(self) -> None:
-        _require(0.0 <= self.probability <= 1.0, f"probability lies in [0, 1], found {self.probability}")
-        _require(3 <= self.min_channels <= 8, f"min_channels lies in 3..8, found {self.min_channels}")
+        _within(self, "[0, 1]", "probability")
+        _within(self, "[3, 8]", "min_channels")
         if self.strategy != "csp":
             plain = (self.fill, self.scope, self.probability) == ("cycle", "image", 1.0)
             _require(plain, f"fill, scope and probability belong to csp, not to {self.strategy}")
         if self.strategy == "scratch":
-            _require(self.stem == "repeat", "scratch has no weights for a stem to adapt")
+            _require(self.stem == "repeat", "stem: scratch has no weights to adapt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,15 +122,12 @@ class Target:
     """Label variant for training (Potsdam: full or eroded)."""
 
     def __post_init__(self) -> None:
-        _require(
-            len(set(self.channels)) == len(self.channels), f"a channel is named twice: {list(self.channels)}"
-        )
-        _require(3 <= len(self.channels) <= 8, f"3 to 8 channels are supported, found {len(self.channels)}")
-        _require(
-            (self.path is not None) == (self.source == "folder"),
-            "path belongs to source: folder, and it needs one",
-        )
-        _require(self.description is None or self.source == "folder", "description belongs to source: folder")
+        _distinct("channels", self.channels)
+        _require(3 <= len(self.channels) <= 8, f"channels are 3 to 8, found {len(self.channels)}")
+        own = self.source == "folder"
+        _require((self.path is not None) == own, "path belongs to source: folder, and it needs one")
+        _below_root(self.path)
+        _require(self.description is None or own, "description belongs to source: folder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,18 +144,14 @@ class PretrainData:
     """decoded: side in pixels (short side resized, centre cut)."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.source in ("imagenet1k", "folders"),
-            f"source is imagenet1k or folders, found {self.source!r}",
-        )
-        _require(
-            (self.path is not None) == (self.source == "folders"),
-            "path belongs to source: folders, and it needs one",
-        )
-        _require(
-            (self.size is not None) == (self.form == "decoded"),
-            "size belongs to form: decoded, and it needs one",
-        )
+        known = self.source in ("imagenet1k", "folders")
+        _require(known, f"source is imagenet1k or folders, found {self.source!r}")
+        own, decoded = self.source == "folders", self.form == "decoded"
+        _require((self.path is not None) == own, "path belongs to source: folders, and it needs one")
+        _below_root(self.path)
+        slot = re.fullmatch(SLOT, self.name) is not None
+        _require(slot, f"path names a folder of results (letters, digits, /, - and _), found {self.path!r}")
+        _require((self.size is not None) == decoded, "size belongs to form: decoded, and it needs one")
 
     @property
     def name(self) -> str:
@@ -176,17 +197,17 @@ class PretrainRecipe:
     """bfloat16 autocast where the device has it."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.epochs > 0 and self.batch_size > 0 and self.crop > 0,
-            "epochs, batch_size and crop are positive",
-        )
-        _require(0 <= self.warmup_epochs < self.epochs, f"warmup_epochs lies in [0, {self.epochs})")
-        _require(self.lr > 0 and 0 <= self.min_lr <= self.lr, "0 <= min_lr <= lr, and lr > 0")
-        for name in ("drop_path", "label_smoothing", "erasing"):
-            _require(0 <= getattr(self, name) < 1, f"{name} lies in [0, 1), found {getattr(self, name)}")
-        _require(
-            0 < self.scale_min <= 1 and 0 < self.eval_ratio <= 1, "scale_min and eval_ratio lie in (0, 1]"
-        )
+        _within(self, "[1, inf)", "epochs", "batch_size", "crop")
+        _within(self, f"[0, {self.epochs})", "warmup_epochs")
+        _within(self, "(0, inf)", "lr", "clip_grad")
+        _within(self, f"[0, {self.lr}]", "min_lr", "warmup_lr")
+        _within(self, "[0, inf)", "weight_decay", "mixup", "cutmix")
+        _within(self, "[0, 1)", "drop_path", "label_smoothing", "erasing", "betas")
+        _within(self, "(0, 1)", "ema")
+        _within(self, "(0, 1]", "scale_min", "eval_ratio")
+        policy = self.randaugment
+        named = policy is None or re.fullmatch(POLICY, policy) is not None
+        _require(named, f"randaugment is a policy such as rand-m9-mstd0.5-inc1, found {policy!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,20 +245,17 @@ class FinetuneRecipe:
     amp: bool = False
 
     def __post_init__(self) -> None:
-        _require(
-            self.iterations > 0 and self.batch_size > 0 and self.crop > 0,
-            "iterations, batch_size and crop are positive",
-        )
-        _require(
-            0 <= self.warmup_iterations < self.iterations, f"warmup_iterations lies in [0, {self.iterations})"
-        )
-        _require(self.lr > 0, "lr is positive")
-        _require(
-            0 < self.scale_range[0] <= self.scale_range[1], "scale_range is low, high with 0 < low <= high"
-        )
-        for name in ("drop_path", "dropout"):
-            _require(0 <= getattr(self, name) < 1, f"{name} lies in [0, 1), found {getattr(self, name)}")
-        _require(self.layer_decay is None or 0 < self.layer_decay <= 1, "layer_decay lies in (0, 1]")
+        _within(self, "[1, inf)", "iterations", "crop", "head_channels", "aux_channels", "pool_scales")
+        # Batch norm over the 1 x 1 pooled map has one value a channel and picture: one picture has no variance.
+        _within(self, "[2, inf)", "batch_size")
+        _within(self, f"[0, {self.iterations})", "warmup_iterations")
+        _within(self, "(0, inf)", "lr", "power", "clip_grad", "scale_range")
+        _within(self, "[0, inf)", "weight_decay", "aux_weight")
+        _within(self, "[0, 1)", "drop_path", "dropout", "betas")
+        _within(self, "[0, 1]", "warmup_factor", "flip")
+        _within(self, "(0, 1]", "layer_decay", "max_class_share")
+        _require(self.scale_range[0] <= self.scale_range[1], "scale_range is low, high with low <= high")
+        _require(bool(self.pool_scales), "pool_scales is an empty list; give at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,12 +275,12 @@ class Evaluation:
     stride: int
 
     def __post_init__(self) -> None:
-        _require(
-            self.primary in self.pixels, f"primary {self.primary!r} is not among pixels {list(self.pixels)}"
-        )
-        _require(
-            0 < self.stride <= self.window, f"0 < stride <= window, found {self.stride} and {self.window}"
-        )
+        _distinct("pixels", self.pixels, least=1)
+        _distinct("leave_out", self.leave_out)
+        named = self.primary in self.pixels
+        _require(named, f"primary {self.primary!r} is not among pixels {list(self.pixels)}")
+        _within(self, "[1, inf)", "window")
+        _within(self, f"[1, {self.window}]", "stride")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,9 +293,9 @@ class Repetitions:
     """nested: fine-tunings on each pre-training; matched: equal to `pretrain`."""
 
     def __post_init__(self) -> None:
-        _require(self.pretrain > 0 and self.finetune > 0, "at least one repetition")
+        _within(self, "[1, inf)", "pretrain", "finetune")
         if self.design == "matched":
-            _require(self.pretrain == self.finetune, "matched: pretrain and finetune are equal")
+            _require(self.pretrain == self.finetune, "pretrain and finetune are equal when matched")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,9 +313,9 @@ class Comparison:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(0 < self.level < 0.5, f"level lies in (0, 0.5), found {self.level}")
-        _require(self.margin > 0, "margin is positive")
-        _require(self.resamples >= 100, "at least 100 resamples")
+        _within(self, "(0, 0.5)", "level")
+        _within(self, "(0, inf)", "margin")
+        _within(self, "[100, inf)", "resamples")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,6 +331,10 @@ class Miniature:
     """Targets: training scenes each; a third as many for each other split (at least two)."""
     side: int
     """Side of the classification images in pixels; scenes are a small multiple of it."""
+
+    def __post_init__(self) -> None:
+        _within(self, "[1, inf)", "train_images", "val_images", "side")
+        _within(self, "[2, inf)", "scenes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,57 +364,25 @@ class Study:
     compare: Comparison
 
     def __post_init__(self) -> None:
-        _require(
-            bool(self.backbones) and bool(self.datasets) and bool(self.arms),
-            "a study needs backbones, datasets and arms",
-        )
-        _require(
-            (self.miniature is not None) == (self.scale == "miniature"),
-            "miniature sizes and scale: miniature go together",
-        )
-        _require(
-            self.compare.treatment in self.arms, f"compare.treatment {self.compare.treatment!r} is no arm"
-        )
-        _require(self.compare.primary in self.arms, f"compare.primary {self.compare.primary!r} is no arm")
-        _require(
-            self.compare.treatment != self.compare.primary,
-            "compare.treatment and compare.primary are the same arm",
-        )
-        for name, target in self.datasets.items():
+        _require(self.study != "published", "study: the name 'published' is taken")
+        for key in ("backbones", "datasets", "arms"):
+            _require(bool(getattr(self, key)), f"{key} holds nothing; a study needs one at least")
+        _distinct("orders", self.orders, least=1)
+        drawn = self.scale == "miniature"
+        _require((self.miniature is not None) == drawn, "miniature and scale: miniature go together")
+        for key in ("treatment", "primary"):
+            arm = getattr(self.compare, key)
+            _require(arm in self.arms, f"compare.{key} {arm!r} is no arm; there are {list(self.arms)}")
+        differ = self.compare.treatment != self.compare.primary
+        _require(differ, "compare.treatment and compare.primary are the same arm")
+        sizes = [("miniature.side", self.miniature.side if self.miniature else None, 24)]
+        # Both backbones reduce a picture 32 times.
+        sizes += [("pretrain.data.size", self.pretrain_data.size, 32)]
+        sizes += [
+            (f"pretrain (common, backbones.{key}).crop", it.crop, 32) for key, it in self.pretrain.items()
+        ]
+        for key, side, least in sizes:
+            _require(side is None or side >= least, f"{key} is at least {least} pixels, found {side}")
+        for name in self.datasets:
             _require(name not in ("top1", self.pretrain_data.name), f"datasets: the name {name!r} is taken")
             _require(name in self.evaluate, f"evaluate lacks {name!r}")
-            _check_target(name, target, self.evaluate[name])
-
-
-def _check_target(name: str, target: Target, evaluation: Evaluation) -> None:
-    source = target.source or name
-    if source == "folder":
-        return
-    known = {key for key, entry in CATALOG.items() if entry.kind == "segmentation"}
-    _require(
-        source in known,
-        f"datasets.{name}: {source!r} is no catalogue entry; there are {sorted(known)} and folder",
-    )
-    entry = CATALOG[source]
-    channels = [channel.name for channel in entry.channels]
-    for channel in target.channels:
-        _require(
-            channel in channels, f"datasets.{name}: {source} has no channel {channel!r}; it has {channels}"
-        )
-    _require(
-        target.split in entry.split_protocols,
-        f"datasets.{name}: split is one of {list(entry.split_protocols)}, found {target.split!r}",
-    )
-    _require(
-        target.labels in entry.label_variants,
-        f"datasets.{name}: labels is one of {list(entry.label_variants)}, found {target.labels!r}",
-    )
-    for rule in evaluation.pixels:
-        known_rules = list(entry.label_variants)
-        _require(rule in known_rules, f"evaluate.{name}: pixels are among {known_rules}, found {rule!r}")
-    for left_out in evaluation.leave_out:
-        names = [item.name for item in entry.classes]
-        _require(
-            left_out in names,
-            f"evaluate.{name}: leave_out {left_out!r} is no class of {source}; it has {names}",
-        )

@@ -1,33 +1,23 @@
-"""Exact resume: a run's state on disk, and the lock that keeps two processes out of one run folder.
+"""Exact resume: a run's state on disk.
 
 State lies in `<run folder>/state/`, beside the declared outputs and unknown to the workflow, so that it
 survives a failed job. A checkpoint belongs to one cumulative digest; under another it is removed, never
 loaded.
 """
 
-import fcntl
-import os
 import pickle
 import re
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.errors import BenchError
-from bench.record import atomic, read_record, sha256_file
+from bench.lock import say
+from bench.record import atomic, digest_of, read_record, sha256_file
 
 KEEP = 2
 """Checkpoints kept: the last, and the one before should the last be unreadable."""
-
-
-def say(text: str) -> None:
-    """Print one line of a job's log to stderr, at once."""
-    print(text, file=sys.stderr, flush=True)
 
 
 class Checkpoints:
@@ -85,8 +75,16 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
 
-def finished(folder: Path, digest: str) -> bool:
-    """Say whether the folder holds the result of the run with this digest: record, and weights it names.
+def state_key(run_digest: str, manifest: Path) -> str:
+    """Return the digest that a run's checkpoints carry: its own, and the bytes of the manifest it reads.
+
+    The manifest lists the sha256 of every source file, so a state from other data is never resumed.
+    """
+    return digest_of({"run": run_digest}, {"manifest": sha256_file(manifest)})
+
+
+def finished(folder: Path, digest: str, manifest: Path) -> bool:
+    """Say whether the folder holds the result of the run with this digest on these data: record and weights.
 
     A waiting second writer asks this once it gets the lock, so that it does not repeat what the first has
     done.
@@ -98,29 +96,8 @@ def finished(folder: Path, digest: str) -> bool:
         found = read_record(record)
     except BenchError:
         return False
-    return found.digest == digest and found.extra.get("weights_sha256") == sha256_file(weights)
-
-
-@contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Hold the run folder for this process: a second writer waits, and says for whom.
-
-    `<folder>/.lock` holds the owner's process id. The lock is the kernel's (flock), so it ends with its
-    holder however that dies, and with the loader processes forked from it; the file itself stays.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-            say(f"{folder}: process {owner} is writing here; waiting for it to end")
-            began = time.monotonic()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            say(f"{folder}: free after {time.monotonic() - began:.0f} s")
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
+    return (
+        found.digest == digest
+        and found.extra.get("manifest_sha256") == sha256_file(manifest)
+        and found.extra.get("weights_sha256") == sha256_file(weights)
+    )

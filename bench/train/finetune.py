@@ -17,13 +17,15 @@ from bench.data.loaders import training_crops
 from bench.data.store import SegmentationStore
 from bench.data.transforms import normalise
 from bench.errors import BenchError
+from bench.lock import run_lock, say
 from bench.models.initial import initialise
 from bench.models.upernet import Segmenter
 from bench.models.weights import load_classifier_weights_into, loading_table, save_weights
+from bench.progress import CsvLog, Progress
 from bench.record import Record, read_record, receipt, sha256_file
 from bench.seeds import seed_for
 from bench.study.jobs import FinetuneRun
-from bench.train.checkpoint import Checkpoints, finished, run_lock, say
+from bench.train.checkpoint import Checkpoints, finished, state_key
 from bench.train.guard import FiniteGuard
 from bench.train.optim import (
     adamw,
@@ -33,7 +35,6 @@ from bench.train.optim import (
     poly_lr,
     set_lr,
 )
-from bench.train.progress import CsvLog, Progress
 
 IGNORE = 255
 ROWS = 100
@@ -51,7 +52,7 @@ def finetune(run: FinetuneRun, *, device: str, workers: int) -> None:
     """
     folder = Path(run.folder)
     with run_lock(folder):
-        if finished(folder, run.digest):
+        if finished(folder, run.digest, Path(run.manifest)):
             say(f"{folder}: already holds this run; remove record.json to run it again")
         else:
             _finetune(run, folder, torch.device(device), workers)
@@ -84,7 +85,7 @@ def _finetune(run: FinetuneRun, folder: Path, device: torch.device, workers: int
     bfloat16 = recipe.amp and has_bfloat16(device)
 
     # 4. Resume.
-    checkpoints = Checkpoints(folder, run.digest)
+    checkpoints = Checkpoints(folder, state_key(run.digest, Path(run.manifest)))
     start, state = checkpoints.load(device)
     if state:
         model.load_state_dict(state["model"])
@@ -174,6 +175,7 @@ def _finetune(run: FinetuneRun, folder: Path, device: torch.device, workers: int
         receipt=receipt(device=str(device), wall_seconds=time.monotonic() - began),
         extra={
             "weights_sha256": sha256_file(folder / "weights.safetensors"),
+            "manifest_sha256": sha256_file(Path(run.manifest)),
             "start_sha256": start_sha256,
             "scale": run.scale,
             "precision": "bfloat16" if bfloat16 else "float32",
@@ -232,6 +234,10 @@ def _load_pretrained(run: FinetuneRun, model: Segmenter) -> str | None:
         raise BenchError(
             f"{run.pretrain.record}: made by another study or version (digest {record.digest[:12]}, expected "
             f"{run.pretrain.digest[:12]}); run its pre-training again: `python -m bench run` does"
+        )
+    if record.extra["manifest_sha256"] != sha256_file(Path(run.pretrain.manifest)):
+        raise BenchError(
+            f"{run.pretrain.record}: trained on other data than {run.pretrain.manifest}; run it again"
         )
     path = Path(run.pretrain.weights)
     found = sha256_file(path)

@@ -56,7 +56,7 @@ def adamw(
 def has_bfloat16(device: torch.device) -> bool:
     """Say whether the device computes in bfloat16 natively, so that autocast to it gains anything."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

@@ -16,18 +16,19 @@ from bench.data.loaders import steps_per_epoch, training_images
 from bench.data.store import ClassificationStore
 from bench.data.transforms import normalise
 from bench.evaluate.top1 import correct_by_order
+from bench.lock import run_lock, say
 from bench.models.backbone import build_classifier
 from bench.models.initial import initialise
 from bench.models.weights import save_weights
+from bench.progress import CsvLog, Progress
 from bench.record import Record, receipt, sha256_file
 from bench.seeds import seed_for
 from bench.strategies import apply_plan, channel_plan, natural_order, plan_generator
 from bench.study.jobs import PretrainRun
-from bench.train.checkpoint import Checkpoints, finished, run_lock, say
+from bench.train.checkpoint import Checkpoints, finished, state_key
 from bench.train.guard import FiniteGuard
 from bench.train.mixing import draw_mix, erase, mix_images, soft_targets
 from bench.train.optim import adamw, cosine_lr, has_bfloat16, parameter_groups, set_lr
-from bench.train.progress import CsvLog, Progress
 
 CHECKPOINT_SECONDS = 60.0
 """Time between checkpoints; it has no part in the result."""
@@ -45,7 +46,7 @@ def pretrain(run: PretrainRun, *, device: str, workers: int) -> None:
     """
     folder = Path(run.folder)
     with run_lock(folder):
-        if finished(folder, run.digest):
+        if finished(folder, run.digest, Path(run.manifest)):
             say(f"{folder}: already holds this run; remove record.json to run it again")
         else:
             _pretrain(run, folder, torch.device(device), workers)
@@ -81,7 +82,7 @@ def _pretrain(run: PretrainRun, folder: Path, device: torch.device, workers: int
     bfloat16 = recipe.amp and has_bfloat16(device)
 
     # 4. Resume.
-    checkpoints = Checkpoints(folder, run.digest)
+    checkpoints = Checkpoints(folder, state_key(run.digest, Path(run.manifest)))
     start, state = checkpoints.load(device)
     loss_sum, loss_count, seconds_before = torch.zeros((), dtype=torch.float64, device=device), 0, 0.0
     if start:
@@ -207,6 +208,7 @@ def _pretrain(run: PretrainRun, folder: Path, device: torch.device, workers: int
         selection="last" if average is None else "last-average",
         extra={
             "weights_sha256": sha256_file(weights),
+            "manifest_sha256": sha256_file(Path(run.manifest)),
             "scale": run.scale,
             "precision": "bfloat16" if bfloat16 else "float32",
             "steps": steps,

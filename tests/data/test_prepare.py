@@ -9,6 +9,7 @@ import json
 import os
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,11 @@ from PIL import Image
 from bench.catalog import CATALOG, POTSDAM, POTSDAM_SPLIT
 from bench.data.acquire import acquire_archives, acquire_folder
 from bench.data.miniature.archives import write_archives
+from bench.data.prepare.description import check_request
 from bench.data.prepare.run import prepare_classification, prepare_target
 from bench.data.store import ClassificationStore, SegmentationStore
 from bench.errors import BenchError, RequestError
-from bench.study.schema import Miniature, PretrainData, Target
+from bench.study.schema import Evaluation, Miniature, PretrainData, Target
 
 SIZES = Miniature(seed=3, train_images=3, val_images=2, scenes=6, side=16)
 ROOT = Path(__file__).parents[2]
@@ -443,6 +445,27 @@ def test_a_spoilt_file_is_named_and_nothing_is_left(name, spoil, words, drawn, t
     assert nothing_left(out)
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "words"),
+    [
+        ("mfnet", "val.txt", r"val\.txt: not UTF-8 text"),
+        ("imagenet1k", "ILSVRC2012_validation_ground_truth.txt", r"ground_truth\.txt: not ASCII text"),
+    ],
+)
+def test_a_published_list_that_is_no_text_is_named(name, file, words, drawn, tmp_path):
+    out = copy_of(drawn, name, tmp_path)
+    (path,) = (out / "raw").rglob(file)
+    path.unlink()
+    path.write_bytes(b"\xe9\n")
+    with pytest.raises(BenchError, match=words):
+        if name == "mfnet":
+            prepare(out, name, ["red", "green", "blue"])
+        else:
+            data = PretrainData(source="imagenet1k")
+            prepare_classification(name, data, out / "raw", out, digest="p", spec={}, scale="miniature")
+    assert nothing_left(out)
+
+
 def test_a_failed_preparation_leaves_no_earlier_manifest(drawn, tmp_path):
     out = copy_of(drawn, "mfnet", tmp_path)
     prepare(out, "mfnet", ["red", "green", "blue"])
@@ -669,6 +692,27 @@ SPOILT_MINE = [
     (change("[255, 255, 255]", "[255, 255]"), RequestError, r"classes\[1\]\.colour is \[255, 255\]"),
     (change("unit: scene", "unit: scene\nignore_index: 1"), RequestError, "ignore_index 1 is also a class"),
     (change("unit: scene", "unit: [scene"), RequestError, "not readable as YAML"),
+    (change("unit: scene", "unit: scene\nunit: tile"), RequestError, "line 3: the key 'unit' stands twice"),
+    (change("plane: 0}", "plane: 0, plane: 1}"), RequestError, "line 4: the key 'plane' stands twice"),
+    (change("unit: scene", "? [a]\n: 1"), RequestError, "line 2: a key is one word, found a sequence"),
+    (change("unit: scene", "5: 1"), RequestError, "unknown key 5; known are title"),
+    (change("unit: scene", "ignore_index: .nan"), RequestError, "ignore_index is nan"),
+    (change("dtype: float32", "dtype: [1]"), RequestError, r"channels\[3\]\.dtype is \[1\]; expected one of"),
+    (
+        lambda f: (f / "dataset.yaml").write_bytes(b"unit: \xe9"),
+        RequestError,
+        r"dataset\.yaml: cannot be read as text",
+    ),
+    (
+        lambda f: (f / "dataset.yaml").rename(f / "old") and (f / "dataset.yaml").mkdir(),
+        RequestError,
+        r"dataset\.yaml: cannot be read as text",
+    ),
+    (
+        lambda f: (f / "splits" / "val.txt").write_bytes(b"b\xe9\n"),
+        BenchError,
+        r"val\.txt: not UTF-8 text",
+    ),
     (
         change("name: heat", "name: warmth"),
         RequestError,
@@ -685,6 +729,48 @@ def test_a_spoilt_folder_of_ones_own_is_named_and_nothing_is_left(spoil, error, 
         prepare_mine(mine)
     assert raised.value.exit_code == error.exit_code
     assert nothing_left(mine.parent / "out")
+
+
+RGH = ("red", "green", "heat")
+WANTED = Target(source="folder", path="mine", channels=RGH)
+SCORED = Evaluation(
+    pixels=("full",), primary="full", metric="mIoU", leave_out=("crack",), window=64, stride=64
+)
+
+
+def test_a_request_is_checked_against_the_description_and_no_picture(tmp_path):
+    description = tmp_path / "mine.yaml"  # alone: there is no picture to read
+    description.write_text(DESCRIPTION)
+    check_request("mine", WANTED, SCORED, description)
+
+
+@pytest.mark.parametrize(
+    ("target", "evaluation", "words"),
+    [
+        ({"channels": ("red", "green", "hea")}, {}, "datasets.mine: FILE: describes no channel 'hea'"),
+        ({"split": "half"}, {}, "datasets.mine: FILE: a folder dataset has split official"),
+        ({"labels": "eroded"}, {}, "the study asks for split official and labels eroded"),
+        ({}, {"pixels": ("full", "eroded")}, "evaluate.mine.pixels: FILE describes no 'eroded'; it has full"),
+        (
+            {},
+            {"leave_out": ("crak",)},
+            "evaluate.mine.leave_out: FILE describes no 'crak'; it has ground, crack",
+        ),
+        ({}, {"leave_out": ("ground", "crack")}, "evaluate.mine.leave_out: no class of FILE is left"),
+    ],
+)
+def test_a_request_that_the_description_does_not_grant_is_refused(target, evaluation, words, tmp_path):
+    description = tmp_path / "mine.yaml"
+    description.write_text(DESCRIPTION)
+    with pytest.raises(RequestError) as error:
+        check_request("mine", replace(WANTED, **target), replace(SCORED, **evaluation), description)
+    assert words.replace("FILE", str(description)) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["nothing.yaml", "", "nul\0"])
+def test_a_request_without_a_description_is_refused(name, tmp_path):
+    with pytest.raises(RequestError, match=r"no such description|cannot be read as text"):
+        check_request("mine", WANTED, SCORED, tmp_path / name)
 
 
 def test_sixteen_bit_colour_png_is_refused_since_it_would_be_cut_to_eight(mine):

@@ -1,5 +1,9 @@
 """A study file is read alone and strictly."""
 
+import copy
+import re
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,8 +11,10 @@ import yaml
 
 from bench.cli import main
 from bench.errors import RequestError
+from bench.study import reading
 from bench.study.choice import chosen_study
-from bench.study.reading import load_study
+from bench.study.reading import load_study, read_yaml
+from bench.study.runs import Runs
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -84,14 +90,16 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
 
 
 def test_a_number_in_exponent_form_is_a_number(tmp_path):
-    # YAML 1.1 reads 1e-3 as a text; a study writes it as everybody does.
-    text = (CONFIG / "demo.yaml").read_text()
-    assert "lr: 2e-3" in text
-    assert load_study(CONFIG / "demo.yaml").pretrain["convnext_mini"].lr == 0.002
+    # YAML 1.1 reads 25e-4 as a text; a study writes it as everybody does.
+    path = changed(tmp_path, lambda s: s["pretrain"]["common"].update(lr="25e-4"))
+    path.write_text(path.read_text().replace("'25e-4'", "25e-4"))
+    assert "lr: 25e-4\n" in path.read_text()
+    assert load_study(path).pretrain["convnext_mini"].lr == 0.0025
 
 
 def test_a_later_layer_of_a_recipe_lies_over_the_earlier(tmp_path):
     def edit(study):
+        study["finetune"]["common"] |= {"lr": 0.001, "crop": 64}
         study["finetune"]["backbones"] = {"convnext_mini": {"lr": 0.1, "crop": 32}}
         study["finetune"]["datasets"] = {"isaid": {"crop": 48}}
 
@@ -128,3 +136,239 @@ def test_the_paper_study_holds_no_key_of_the_demo(monkeypatch):
     assert study.miniature is None
     assert not any(name.endswith("_mini") for name in (*study.backbones, *study.pretrain))
     assert study.pretrain["convnext_tiny"].scale_min == 0.08
+
+
+# -- every node of the shipped studies ---------------------------------------------------------------------------
+
+FREE = ("backbones", "datasets", "arms", "evaluate")
+"""Sections whose keys are names; so are those of `backbones` and `datasets` inside `pretrain` and `finetune`."""
+
+
+def nodes(value, at=()):
+    """Every value below `value` with the keys that lead to it."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*at, key), item
+        yield from nodes(item, (*at, key))
+
+
+def holder(study, place):
+    for key in place[:-1]:
+        study = study[key]
+    return study
+
+
+@contextmanager
+def from_memory(monkeypatch, study):
+    """Hand a study to the reader as if it had been parsed; thousands of files take their time."""
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "read_yaml", lambda path: study)
+        yield
+
+
+def free_names(place):
+    """Whether the last key of `place` is a name that the study chose, and no key of the schema."""
+    return (len(place) == 2 and place[0] in FREE) or (len(place) == 3 and place[1] in FREE)
+
+
+def dotted(place):
+    """A place as messages write it: `datasets.mfnet.channels[1]`."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).lstrip(".")
+
+
+SOURCES = {name: read_yaml(CONFIG / f"{name}.yaml") for name in ("demo", "mini")}
+PLACES = [(name, place) for name, study in SOURCES.items() for place, _ in nodes(study)]
+KEYS = [(name, place) for name, place in PLACES if isinstance(place[-1], str) and not free_names(place)]
+
+
+def test_the_generated_cases_reach_every_level():
+    depth = {len(place) for _, place in KEYS}
+    assert depth == {1, 2, 3, 4} and len(KEYS) > 100  # 4: finetune.backbones.convnext_mini.lr
+    assert any(place[:2] == ("pretrain", "data") for _, place in KEYS)
+
+
+@pytest.mark.parametrize("misspelt", [lambda key: key[:-1], lambda key: key + "x", lambda key: "zzz"])
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_misspelt_key_is_refused_at_its_place(name, misspelt, monkeypatch):
+    path = Path("study.yaml")
+    for source, place in KEYS:
+        if source != name:
+            continue
+        study = copy.deepcopy(SOURCES[name])
+        mapping, wrong = holder(study, place), misspelt(place[-1])
+        mapping[wrong] = mapping.pop(place[-1])
+        with from_memory(monkeypatch, study), pytest.raises(RequestError) as error:
+            load_study(path)
+        message = str(error.value)
+        at = f"{path}: {dotted(place[:-1])}" if place[1:] else str(path)
+        assert message.startswith(f"{at}: unknown key {wrong!r}; "), message
+        known = re.split(r"known keys: ", message)
+        hint = f"did you mean {place[-1]!r}?"
+        assert hint in message if len(known) == 1 else place[-1] in known[1].split(", "), message
+
+
+@pytest.mark.parametrize("value", [5, None, [], "x", {1: 2}, float("nan"), [[1]], True, -1, {}], ids=repr)
+@pytest.mark.parametrize("name", SOURCES)
+def test_any_value_anywhere_is_refused_in_one_sentence_or_read_for_good(name, value, monkeypatch):
+    path = Path("study.yaml")
+    monkeypatch.chdir(CONFIG.parent)
+    accepted = 0
+    for source, place in PLACES:
+        if source != name:
+            continue
+        study = copy.deepcopy(SOURCES[name])
+        holder(study, place)[place[-1]] = value
+        try:
+            with from_memory(monkeypatch, study):
+                found = load_study(path)
+        except RequestError as error:
+            assert str(error).startswith(str(path)) and "\n" not in str(error)
+            continue
+        accepted += 1
+        # One training of each is enough: what a value does to the jobs, it does to the first.
+        found = replace(found, repetitions=replace(found.repetitions, pretrain=1, finetune=1))
+        assert re.fullmatch("[0-9a-f]{64}", Runs(found).compare_digest)
+    assert accepted < len(PLACES) / 4
+
+
+def set_at(*place, to):
+    def edit(study):
+        holder(study, place)[place[-1]] = to
+
+    return edit
+
+
+P, F = ("pretrain", "common"), ("finetune", "common")
+CONVNEXT, SWIN = ("backbones", "convnext_mini"), ("backbones", "swin_mini")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("backbones",), 5, "backbones: expected a mapping of names, found 5"),
+        (("backbones",), True, "backbones: expected a mapping of names, found True"),
+        (("backbones",), [[1]], "backbones: expected a mapping of names, found [[1]]"),
+        (("datasets",), [1], "datasets: expected a mapping of names, found [1]"),
+        (("datasets",), {1: 2}, "datasets: 1 cannot be a name"),
+        (("datasets",), {}, "datasets: expected a mapping of names, found {}"),
+        (("arms",), {}, "arms holds nothing"),
+        (("finetune",), None, "finetune (common, backbones.convnext_mini and datasets.isaid): missing iterations"),
+        (("pretrain",), None, "pretrain: missing data"),
+        (("finetune", "backbones"), [], "finetune.backbones: expected a mapping of keys, found []"),
+        ((*P, 5), 1, "pretrain.common: unknown key 5"),
+        ((*P, "lr"), float("nan"), "pretrain.common.lr: expected a finite number, found nan"),
+        ((*P, "lr"), float("inf"), "pretrain.common.lr: expected a finite number, found inf"),
+        ((*P, "lr"), 10**400, "pretrain.common.lr: expected a finite number"),
+        ((*P, "mixup"), -0.1, "pretrain.common.mixup lies in [0, inf), found -0.1"),
+        ((*P, "cutmix"), -1, "pretrain.common.cutmix lies in [0, inf)"),
+        ((*P, "betas"), [0.9, 1.0], "pretrain.common.betas lies in [0, 1), found 1.0"),
+        ((*P, "ema"), 1.0, "pretrain.common.ema lies in (0, 1), found 1.0"),
+        ((*P, "ema"), 0, "pretrain.common.ema lies in (0, 1), found 0.0"),
+        ((*P, "clip_grad"), 0, "pretrain.common.clip_grad lies in (0, inf)"),
+        ((*P, "weight_decay"), -1, "pretrain.common.weight_decay lies in [0, inf)"),
+        ((*P, "warmup_lr"), 1.0, "pretrain.common.warmup_lr lies in [0, "),
+        ((*P, "randaugment"), "m9", "pretrain.common.randaugment is a policy such as rand-m9"),
+        ((*P, "randaugment"), "rand-q9", "pretrain.common.randaugment is a policy"),
+        ((*P, "crop"), 31, "pretrain (common, backbones.convnext_mini).crop is at least 32 pixels, found 31"),
+        (("pretrain", "data", "size"), 31, "pretrain.data.size is at least 32 pixels, found 31"),
+        (("miniature", "side"), 23, "miniature.side is at least 24 pixels, found 23"),
+        (("miniature", "train_images"), 0, "miniature.train_images lies in [1, inf)"),
+        (("miniature", "val_images"), 0, "miniature.val_images lies in [1, inf)"),
+        (("miniature", "scenes"), 1, "miniature.scenes lies in [2, inf)"),
+        ((*F, "betas"), [-0.1, 0.9], "finetune.common.betas lies in [0, 1), found -0.1"),
+        ((*F, "clip_grad"), -1, "finetune.common.clip_grad lies in (0, inf)"),
+        ((*F, "weight_decay"), -1, "finetune.common.weight_decay lies in [0, inf)"),
+        ((*F, "flip"), 1.1, "finetune.common.flip lies in [0, 1]"),
+        ((*F, "aux_weight"), -1, "finetune.common.aux_weight lies in [0, inf)"),
+        ((*F, "pool_scales"), [], "finetune.common.pool_scales is an empty list"),
+        ((*F, "pool_scales"), [1, 0], "finetune.common.pool_scales lies in [1, inf), found 0"),
+        ((*F, "head_channels"), 0, "finetune.common.head_channels lies in [1, inf)"),
+        ((*F, "aux_channels"), 0, "finetune.common.aux_channels lies in [1, inf)"),
+        ((*F, "batch_size"), 1, "finetune.common.batch_size lies in [2, inf), found 1"),
+        ((*F, "power"), 0, "finetune.common.power lies in (0, inf)"),
+        ((*F, "warmup_factor"), 1.1, "finetune.common.warmup_factor lies in [0, 1]"),
+        ((*F, "max_class_share"), 0, "finetune.common.max_class_share lies in (0, 1]"),
+        (("finetune", "datasets"), {"isaid": {"flip": 2}}, "finetune.datasets.isaid.flip lies in [0, 1]"),
+        ((*CONVNEXT, "depths"), [1, 0, 1, 1], "backbones.convnext_mini.depths lies in [1, inf), found 0"),
+        ((*CONVNEXT, "widths"), [8, 8, -8, 8], "backbones.convnext_mini.widths lies in [1, inf), found -8"),
+        ((*SWIN, "heads"), [3, 3, 3, 3], "backbones.swin_mini.widths [16, 32, 64, 128] are no multiples of heads"),
+        (("evaluate", "isaid", "pixels"), ["full", "full"], "evaluate.isaid.pixels names one twice"),
+        (("evaluate", "potsdam", "leave_out"), ["clutter"] * 2, "evaluate.potsdam.leave_out names one twice"),
+        (("orders",), [], "orders is an empty list"),
+        (("orders",), ["natural", "natural"], "orders names one twice"),
+        (("study",), "published", "study: the name 'published' is taken"),
+        (("datasets", "folder"), {"channels": ["a", "b", "c"]}, "evaluate lacks 'folder'"),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_range_is_refused_by_its_full_path(place, value, words, tmp_path, capsys):
+    path = changed(tmp_path, set_at(*place, to=value))
+    assert main(["plan", "--study", str(path)]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and f"study.yaml: {words}" in lines[0], lines
+
+
+@pytest.mark.parametrize("path", ["/data/mine", "../mine", "a/../../b", "", " "])
+@pytest.mark.parametrize("place", [("datasets", "crack"), ("pretrain", "data")])
+def test_a_path_that_leaves_the_data_root_is_refused(place, path, tmp_path):
+    study = changed(tmp_path, set_at(*place, "path", to=path), "mini")
+    with pytest.raises(RequestError, match=r"path lies below the data root") as error:
+        load_study(study)
+    assert f"{'.'.join(place)}.path" in str(error.value)
+
+
+@pytest.mark.parametrize("path", ["my pictures", "./mine", "_mine", "m.ine", "mine\n"])
+def test_a_path_that_would_be_no_name_of_a_folder_of_results_is_refused(path, tmp_path):
+    study = changed(tmp_path, set_at("pretrain", "data", "path", to=path), "mini")
+    with pytest.raises(RequestError, match=r"pretrain\.data\.path names a folder of results"):
+        load_study(study)
+
+
+@pytest.mark.parametrize("path", ["Imagenette", "a/b", "mine/", "a_b-c2"])
+def test_a_path_that_makes_a_name_is_read(path, tmp_path):
+    study = load_study(changed(tmp_path, set_at("pretrain", "data", "path", to=path), "mini"))
+    assert study.pretrain_data.name == {"a/b": "a-b", "mine/": "mine"}.get(path, path.lower())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("? [a]\n: 1\n", "line 1: a key is one word, found a sequence"),
+        ("x: 1\n{a: 1}: 2\n", "line 2: a key is one word, found a mapping"),
+        ("? !!seq a\n: 1\n", "not readable as YAML"),
+        ("title: 2001-13-45\n", "not readable as YAML (month must be"),
+        ("seed: !!int x\n", "not readable as YAML"),
+        ("seed: !!bool x\n", "not readable as YAML"),
+        (f"seed: {'1' * 5000}\n", "not readable as YAML"),
+        ("[" * 5000, "not readable as YAML"),
+        ("study: \xe9", "cannot be read as text"),
+        ("- 1\n", "a study is a mapping of keys, found list"),
+        ("", "a study is a mapping of keys, found NoneType"),
+        ("5: 1\n", "unknown key 5"),
+        ("null: 1\n", "unknown key None"),
+        (".nan: 1\n", "unknown key nan"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_is_no_study_ends_in_one_sentence(text, words, tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(RequestError) as error:
+        load_study(path)
+    assert str(error.value).startswith(str(path)) and words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_no_study(tmp_path):
+    with pytest.raises(RequestError, match="cannot be read as text"):
+        load_study(tmp_path)
+
+
+def test_a_study_that_workflow_and_reader_may_not_agree_on_is_left_to_the_reader(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("margin: .nan\n")
+    assert chosen_study([path], {"margin": float("nan")}) == path
+    path.write_text("- 1\n")
+    assert chosen_study([path], {"margin": 1}) == path
+    path.write_text("a: 1\na: 2\n")
+    with pytest.raises(RequestError, match="'a' stands twice"):
+        chosen_study([path], {"a": 2})

@@ -16,7 +16,7 @@ CLASSES = ("ground", "square", "disc")
 
 RECIPE = {
     "iterations": 6, "batch_size": 2, "crop": 48, "lr": 1e-3, "weight_decay": 0.05, "warmup_iterations": 2,
-    "drop_path": 0.2, "dropout": 0.1, "head_channels": 8, "aux_channels": 8, "scale_range": [0.75, 1.5],
+    "drop_path": 0.2, "dropout": 0.1, "head_channels": 8, "aux_channels": 8, "scale_range": (0.75, 1.5),
 }  # fmt: skip
 
 

@@ -9,8 +9,9 @@ import time
 import pytest
 import torch
 
+from bench.lock import run_lock
 from bench.record import Record, digest_of, sha256_file
-from bench.train.checkpoint import Checkpoints, finished, run_lock
+from bench.train.checkpoint import Checkpoints, finished
 
 CPU = torch.device("cpu")
 OURS, THEIRS = "a" * 64, "b" * 64
@@ -93,7 +94,7 @@ def test_clear_removes_the_checkpoints_and_nothing_else(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from bench.train.checkpoint import run_lock
+from bench.lock import run_lock
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -134,15 +135,20 @@ def test_the_lock_is_free_again_after_an_error(tmp_path):
 def test_a_run_is_finished_only_with_its_own_record_and_the_weights_it_names(tmp_path):
     spec = {"stage": "pretrain"}
     digest = digest_of(spec, {})
-    assert not finished(tmp_path, digest)
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text("{}")
+    assert not finished(tmp_path, digest, manifest)
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(b"weights")
     (tmp_path / "weights.json").write_text("{}")
     Record(
         stage="pretrain", names={}, spec=spec, digest=digest, inputs={}, metrics={}, receipt={},
-        extra={"weights_sha256": sha256_file(weights)},
+        extra={"weights_sha256": sha256_file(weights), "manifest_sha256": sha256_file(manifest)},
     ).write(tmp_path / "record.json")  # fmt: skip
-    assert finished(tmp_path, digest)
-    assert not finished(tmp_path, OURS)
+    assert finished(tmp_path, digest, manifest)
+    assert not finished(tmp_path, OURS, manifest)
+    manifest.write_text('{"sources": "others"}')
+    assert not finished(tmp_path, digest, manifest)
+    manifest.write_text("{}")
     weights.write_bytes(b"others")
-    assert not finished(tmp_path, digest)
+    assert not finished(tmp_path, digest, manifest)

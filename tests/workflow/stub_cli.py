@@ -6,9 +6,10 @@ The Snakefile, the rules, the study and the digests are the real ones; only the 
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
-from bench.record import Record
+from bench.record import Record, write_json
 from bench.study.outputs import COMPARE_TABLES, TABLES, figure_names
 from bench.study.reading import load_study
 from bench.study.runs import Runs
@@ -29,7 +30,10 @@ def main() -> int:
         stream.write("\n")
     if words.verb in ("acquire", "prepare"):
         run = runs.data(words.dataset)
-        write(Path(run.acquired if words.verb == "acquire" else run.manifest))
+        path, digest = (
+            (run.acquired, run.acquire_digest) if words.verb == "acquire" else (run.manifest, run.digest)
+        )
+        write_json(Path(path), {"digest": digest})
     elif words.verb in ("pretrain", "finetune", "evaluate"):
         label = words.strategy if words.verb == "pretrain" else words.arm
         places = [root, words.verb, words.dataset, words.backbone, label, words.seed and f"seed{words.seed}"]
@@ -45,10 +49,18 @@ def main() -> int:
         }
         for name in names[words.verb]:
             write(root / name)
+        if words.verb == "compare":
+            digest, inputs = runs.compare_digest, runs.compare_inputs
+            Record(
+                stage="compare", names={}, spec=runs.compare_spec, digest=digest, inputs=inputs, metrics={},
+                receipt={}, extra={"partial": False},
+            ).write(root / "compare" / "record.json")  # fmt: skip
     return 0
 
 
 def train(run):
+    if Path("slow").exists() and run.stage == "finetune":
+        time.sleep(2)
     marked = Path("fail")
     if marked.exists() and marked.read_text().strip() in run.folder:
         print(f"stub: {run.folder} fails as asked", file=sys.stderr)

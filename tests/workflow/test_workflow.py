@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -17,7 +18,7 @@ import yaml
 
 from bench.study.reading import load_study
 from bench.study.runs import Runs
-from bench.workflow import job_counts, stale_records
+from bench.workflow import job_counts, stale_outputs
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,6 +73,7 @@ def edited(project, source, name, edit):
 def small(study):
     """Cut the demo down to one backbone and two datasets."""
     study["backbones"] = {"convnext_mini": study["backbones"]["convnext_mini"]}
+    del study["finetune"]["backbones"]["swin_mini"]
     for section in ("datasets", "evaluate"):
         study[section] = {name: study[section][name] for name in ("mfnet", "potsdam")}
 
@@ -131,10 +133,11 @@ def test_a_failed_rerun_after_a_changed_setting_leaves_nothing_that_counts_as_do
     assert snakemake(project, "--configfile", str(changed), "--keep-going", check=False).returncode != 0
     runs = Runs(load_study(changed))
     # The evaluation of the old weights still lies there: the records say that it is stale.
-    assert stale_records(runs) == ["results/demo/evaluate/mfnet/convnext_mini/record.json"]
+    old = ["evaluate/mfnet/convnext_mini/record.json", "compare/record.json"]
+    assert stale_outputs(runs) == [f"results/demo/{name}" for name in old]
     (project / "fail").unlink()
     snakemake(project, "--configfile", str(changed))
-    assert stale_records(runs) == []
+    assert stale_outputs(runs) == []
 
 
 def test_a_fresh_clone_with_records_and_a_changed_study_runs_what_is_stale(project):
@@ -146,25 +149,99 @@ def test_a_fresh_clone_with_records_and_a_changed_study_runs_what_is_stale(proje
         os.utime(place)
     changed = edited(project, "demo", "faster", faster)
     runs = Runs(load_study(changed))
-    stale = stale_records(runs)
-    assert len(stale) == 4 + 1 and all("mfnet" in path for path in stale)
+    stale = stale_outputs(runs)
+    # Four fine-tunings, their evaluation, and the comparison.
+    assert len(stale) == 4 + 1 + 1 and all("mfnet" in path for path in stale[:-1])
     snakemake(project, "--configfile", str(changed), "--forcerun", *stale)
-    assert stale_records(runs) == []
+    assert stale_outputs(runs) == []
 
 
-def test_a_second_runner_is_refused_by_name_and_a_killed_one_leaves_no_lock(project):
-    hold = (
-        "import time; from pathlib import Path; from bench.workflow import study_lock\n"
-        "with study_lock(Path('results/demo')):\n    print('held', flush=True); time.sleep(60)"
+class Runner:
+    """`bench run`, the real one, in a process group of its own; the jobs it starts are stubs.
+
+    What it prints goes to files: a pipe would stay open as long as the Snakemake it started.
+    """
+
+    def __init__(self, project, study):
+        code = f"import sys; from bench.cli import main; sys.exit(main(['run', '--study', {str(study)!r}]))"
+        place = Path(tempfile.mkdtemp(dir=project))
+        self.out, self.err = place / "out", place / "err"
+        with self.out.open("w") as out, self.err.open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code], cwd=project, stdout=out, stderr=err, start_new_session=True
+            )
+
+    def wait(self):
+        """Return the exit code and what went to stderr."""
+        return self.process.wait(timeout=120), self.err.read_text()
+
+
+def wait_for(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def test_a_killed_runner_lets_nobody_in_while_its_snakemake_works_and_leaves_no_lock(project):
+    study = edited(project, "demo", "small", small)
+    (project / "slow").touch()
+    jobs = project / "jobs.txt"
+    first = Runner(project, study)
+    wait_for(lambda: jobs.exists() and "finetune" in jobs.read_text())
+    first.process.kill()
+    first.wait()
+    # The Snakemake it started goes on, with the lock in its hands: a second start is refused, by name.
+    code, error = Runner(project, study).wait()
+    assert code == 2 and f"by process {first.process.pid}" in error
+    (project / "slow").unlink()
+    wait_for((project / "results" / "demo" / "report" / "report.pdf").exists)
+    # Once it is gone, the next start finds everything done.
+    deadline = time.monotonic() + 60
+    while (last := Runner(project, study)).wait()[0] == 2:
+        assert time.monotonic() < deadline, "the lock outlived its holders"
+    assert last.wait()[0] == 0, last.wait()[1]
+    assert "results/demo/report/report.pdf" in last.out.read_text()
+    # No job ran twice.
+    ran = jobs.read_text().splitlines()
+    assert Counter(row for row in ran if row.startswith("pretrain")).most_common(1)[0][1] == 1
+    assert sum(row.startswith("finetune") for row in ran) == 8
+
+
+def test_a_terminated_runner_stops_its_snakemake(project):
+    study = edited(project, "demo", "small", small)
+    (project / "slow").touch()
+    jobs = project / "jobs.txt"
+    runner = Runner(project, study)
+    wait_for(lambda: jobs.exists() and "finetune" in jobs.read_text())
+    runner.process.terminate()
+    code, error = runner.wait()
+    assert code == 1 and "goes on from here" in error
+    assert not (project / "results" / "demo" / "report" / "report.pdf").exists()
+    (project / "slow").unlink()
+    code, error = Runner(project, study).wait()
+    assert code == 0, error
+
+
+def test_what_the_study_no_longer_means_is_forced_even_without_snakemake_metadata(project):
+    study = edited(project, "demo", "small", small)
+    snakemake(project, "--configfile", str(study))
+    runs = Runs(load_study(study))
+    assert stale_outputs(runs) == []
+
+    def drawn_larger(content):
+        small(content)
+        content["miniature"]["scenes"] = 30
+
+    def stricter(content):
+        small(content)
+        content["compare"]["margin"] = 0.01
+
+    larger = Runs(load_study(edited(project, "demo", "larger", drawn_larger)))
+    stale = stale_outputs(larger)
+    assert (
+        "results/demo/data/mfnet/acquired.json" in stale and "results/demo/data/mfnet/manifest.json" in stale
     )
-    holder = subprocess.Popen([sys.executable, "-c", hold], cwd=project, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-    second = [sys.executable, "-c", hold.replace("time.sleep(60)", "")]
-    refused = subprocess.run(second, cwd=project, capture_output=True, text=True)
-    assert refused.returncode != 0 and f"by process {holder.pid}" in refused.stderr
-    holder.kill()
-    holder.wait()
-    holder.stdout.close()
-    deadline = time.monotonic() + 5
-    while subprocess.run(second, cwd=project, capture_output=True).returncode != 0:
-        assert time.monotonic() < deadline, "the lock outlived its holder"
+    assert len(stale) == 2 * 3 + len(larger.pretrainings) + len(larger.finetunings) + 2 + 1 + 1
+    strict = Runs(load_study(edited(project, "demo", "strict", stricter)))
+    assert stale_outputs(strict) == ["results/demo/compare/record.json"]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from bench.catalog import Channel
 from bench.data.prepare.collection import Collection, Handled, Scene
 from bench.data.prepare.labels import IGNORE, check_ids
 from bench.errors import BenchError
+from bench.progress import tracked
 
 ROWS = 512
 """Rows taken into float64 at once."""
@@ -68,7 +68,7 @@ def write_collection(collection: Collection, folder: Path, inside: str) -> dict[
     found: dict[str, tuple[list[Moments], NDArray[np.int64]]] = {}
     handled: list[Handled] = list(collection.handled)
     training = {collection.flips.get(sample, sample) for sample in collection.splits["train"]}
-    for sample in tqdm(collection.sources, desc="prepare", unit="sample", disable=None):
+    for sample in tracked(collection.sources, "prepare", "samples"):
         scene = collection.read(sample)
         shape = _check(scene, sample, collection.channels)
         arrays = []

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench.catalog import Channel, LabelClass
 from bench.errors import RequestError
+from bench.study.reading import read_yaml
+from bench.study.schema import Evaluation, Target
 
 DTYPES = ("uint8", "uint16", "float32")
 SPLITS = ("train", "val", "test")
@@ -50,16 +50,10 @@ class Description:
 def read_description(path: Path) -> Description:
     """Read a dataset.yaml.
 
-    Raises RequestError, naming file and key, for a missing file, broken YAML, a missing, unknown or ill-typed
-    key, a name that comes twice or a value out of range.
+    Raises RequestError, naming file and key, for a missing file, broken YAML, a missing, unknown, repeated or
+    ill-typed key, a name that comes twice or a value out of range.
     """
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RequestError(f"{path}: no such description; a folder dataset needs a dataset.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise RequestError(f"{path}: not readable as YAML ({reason})") from None
+    value = read_yaml(path, missing="no such description; a folder dataset needs a dataset.yaml")
     top = _Keys(path, "", value, TOP_KEYS)
     found = Description(
         title=top.text("title", path.stem),
@@ -87,6 +81,47 @@ def read_description(path: Path) -> Description:
             f"0..{len(found.classes) - 1}"
         )
     return found
+
+
+def chosen(described: Description, target: Target, description: Path) -> tuple[FolderChannel, ...]:
+    """Return the channels that the study asks for, in its order; RequestError if the description has none such."""
+    by_name = {item.channel.name: item for item in described.channels}
+    for name in target.channels:
+        if name not in by_name:
+            raise RequestError(
+                f"{description}: describes no channel {name!r}, which the study asks for; it has "
+                f"{', '.join(by_name)}"
+            )
+    if (target.split, target.labels) != ("official", "full"):
+        raise RequestError(
+            f"{description}: a folder dataset has split official and labels full alone; the study asks for "
+            f"split {target.split} and labels {target.labels}"
+        )
+    return tuple(by_name[name] for name in target.channels)
+
+
+def check_request(name: str, target: Target, evaluation: Evaluation, description: Path) -> None:
+    """Check what the study asks of the folder dataset `name` against its description; no picture is read.
+
+    Raises RequestError for a description that is missing or wrong, and for channels, a split protocol, labels,
+    pixel rules or left-out classes that it does not describe.
+    """
+    described = read_description(description)
+    try:
+        chosen(described, target, description)
+    except RequestError as error:
+        raise RequestError(f"datasets.{name}: {error}") from None
+    classes = [item.name for item in described.classes]
+    for key, values, known in (
+        ("pixels", evaluation.pixels, ["full"]),
+        ("leave_out", evaluation.leave_out, classes),
+    ):
+        if strange := [value for value in values if value not in known]:
+            raise RequestError(
+                f"evaluate.{name}.{key}: {description} describes no {strange[0]!r}; it has {', '.join(known)}"
+            )
+    if len(evaluation.leave_out) == len(classes):
+        raise RequestError(f"evaluate.{name}.leave_out: no class of {description} is left")
 
 
 def _channel(path: Path, index: int, value: object) -> FolderChannel:

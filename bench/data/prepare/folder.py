@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bench.data.pictures import read_plane, read_planes
 from bench.data.prepare.collection import Collection, Plane, Scene, by_key
-from bench.data.prepare.description import SPLITS, Description, FolderChannel, read_description
-from bench.errors import BenchError, RequestError
+from bench.data.prepare.description import SPLITS, chosen, read_description
+from bench.errors import BenchError
 from bench.study.schema import Target
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -28,7 +28,7 @@ def collect(raw: Path, target: Target, description: Path) -> Collection:
     it.
     """
     described = read_description(description)
-    channels = _chosen(described, target, description)
+    channels = chosen(described, target, description)
     splits = {split: _read_list(raw / "splits" / f"{split}.txt") for split in SPLITS}
     for split in ("train", described.evaluation_split):
         if not splits[split]:
@@ -78,19 +78,6 @@ def collect(raw: Path, target: Target, description: Path) -> Collection:
     )
 
 
-def _chosen(described: Description, target: Target, description: Path) -> tuple[FolderChannel, ...]:
-    by_name = {item.channel.name: item for item in described.channels}
-    for name in target.channels:
-        if name not in by_name:
-            raise RequestError(
-                f"{description}: describes no channel {name!r}, which the study asks for; it has "
-                f"{', '.join(by_name)}"
-            )
-    if (target.split, target.labels) != ("official", "full"):
-        raise RequestError(f"{description}: a folder dataset has split official and labels full alone")
-    return tuple(by_name[name] for name in target.channels)
-
-
 def _pictures(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise BenchError(f"{folder}: no such folder; the description names it")
@@ -105,7 +92,11 @@ def _read_list(path: Path) -> tuple[str, ...]:
     """Return the names of a list, () where there is none; a list that is there names something."""
     if not path.is_file():
         return ()
-    names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{path}: not UTF-8 text ({error}); write one sample name a line") from None
+    names = tuple(line.strip() for line in lines if line.strip())
     if not names:
         raise BenchError(f"{path}: the list is empty; name a sample a line, or remove the file")
     for name in names:

@@ -115,7 +115,10 @@ def _val(raw: Path, leaves: dict[int, tuple[str, str]], index: dict[str, int]) -
     path = folder / "data" / "ILSVRC2012_validation_ground_truth.txt"
     if not path.is_file():
         raise BenchError(f"{path}: the devkit lacks the labels of val; acquire it again")
-    numbers = path.read_text(encoding="ascii").split()
+    try:
+        numbers = path.read_text(encoding="ascii").split()
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{path}: not ASCII text ({error}); acquire the devkit again") from None
     photographs = {int(m.group(1)): p for p in (raw / "val").rglob("*.JPEG") if (m := VAL.match(p.name))}
     if sorted(photographs) != list(range(1, len(numbers) + 1)):
         raise BenchError(

@@ -97,8 +97,11 @@ def _read_list(path: Path) -> list[str]:
     """Return the names of a list, one a line, whatever its suffix and blank lines."""
     if not path.is_file():
         raise BenchError(f"{path}: the published list is missing; it is not the published archive")
-    lines = (line.strip().removesuffix(".png") for line in path.read_text(encoding="utf-8-sig").splitlines())
-    names = [line for line in lines if line]
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{path}: not UTF-8 text ({error}); acquire the archive again") from None
+    names = [name for line in lines if (name := line.strip().removesuffix(".png"))]
     for name in names:
         _parts(name)
     return names

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 from PIL import Image
-from tqdm import tqdm
 
 from bench.data.pictures import read_rgb
 from bench.data.prepare.arrays import Moments, moments
 from bench.data.prepare.imagenet import Photographs
+from bench.progress import tracked
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
@@ -41,7 +41,7 @@ def pack(
     """
     entry: dict[str, Any] = {"count": len(photographs), "labels": f"{inside}/{split}.labels.npy"}
     np.save(folder / f"{split}.labels.npy", np.array([label for _, label in photographs], np.int64))
-    steps = tqdm(photographs, desc=f"prepare {split}", unit="img", disable=None)
+    steps = tracked(photographs, f"prepare {split}", "img")
     total: Moments | None = None
     if size is not None:
         entry["images"] = f"{inside}/{split}.npy"

@@ -4,14 +4,17 @@ import csv
 import shutil
 import sys
 import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Never, Self, TextIO
+from typing import Never, Self, TextIO, TypeVar
 
 from tqdm import tqdm
 
 from bench.errors import BenchError
 from bench.record import atomic
+
+T = TypeVar("T")
 
 PLAIN_INTERVAL, BAR_INTERVAL = 10.0, 1.0
 """Seconds between plain lines; between values shown beside a bar."""
@@ -87,6 +90,14 @@ class Progress:
     ) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def tracked(items: Collection[T], label: str, unit: str) -> Iterator[T]:
+    """Yield `items` in order and show how far they are."""
+    with Progress(label, len(items), unit=unit) as progress:
+        for item in items:
+            yield item
+            progress.update()
 
 
 class CsvLog:

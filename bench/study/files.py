@@ -1,0 +1,34 @@
+"""What lies where a dataset's files are expected: a fingerprint for the workflow, never part of a digest.
+
+A digest says what was asked for; which bytes answered is in the manifest. That the bytes have changed (another
+folder, an edited picture, a replaced archive) the workflow notices by this fingerprint, and acquires anew.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+from bench.study.jobs import DataRun
+from bench.study.schema import Study
+
+
+def fingerprint(study: Study, run: DataRun) -> str:
+    """Return a digest of the names, sizes and times of the user's files of one dataset.
+
+    `drawn` for a miniature, `nowhere` where BENCH_DATA is unset or the folder is missing. No file is opened.
+    """
+    if study.miniature is not None:
+        return "drawn"
+    described = study.pretrain_data if run.name == study.pretrain_data.name else study.datasets[run.name]
+    folder = Path(os.environ.get("BENCH_DATA", ""), described.path or run.name)
+    if not os.environ.get("BENCH_DATA") or not folder.is_dir():
+        return "nowhere"
+    found = hashlib.sha256()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in sorted(files):
+            facts = os.stat(os.path.join(here, name))
+            found.update(
+                f"{os.path.relpath(here, folder)}/{name} {facts.st_size} {facts.st_mtime_ns}\n".encode()
+            )
+    return found.hexdigest()
