@@ -113,7 +113,7 @@ class Target:
     path: str | None = None
     """folder: where the data are, below the data root."""
     description: str | None = None
-    """folder: the `dataset.yaml` with channels and classes, relative to the working folder; unset: at `path`."""
+    """folder: the `dataset.yaml` with channels and classes, from the working folder; its content is in the digest."""
     channels: tuple[str, ...]
     """The network's input channels, in this order."""
     split: str = "official"
@@ -127,7 +127,7 @@ class Target:
         own = self.source == "folder"
         _require((self.path is not None) == own, "path belongs to source: folder, and it needs one")
         _below_root(self.path)
-        _require(self.description is None or own, "description belongs to source: folder")
+        _require((self.description is not None) == own, "description belongs to source: folder, and it needs one")
 
 
 @dataclass(frozen=True, kw_only=True)

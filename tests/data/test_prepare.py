@@ -598,7 +598,17 @@ def mine(tmp_path):
 def prepare_mine(folder: Path, channels=("height", "red", "heat"), **target) -> SegmentationStore:
     out = folder.parent / "out"
     acquire_folder("mine", folder, out, digest="a", spec={})
-    prepare(out, "mine", list(channels), "small", raw=folder, source="folder", path="mine", **target)
+    prepare(
+        out,
+        "mine",
+        list(channels),
+        "small",
+        raw=folder,
+        source="folder",
+        path="mine",
+        description="dataset.yaml",
+        **target,
+    )
     return SegmentationStore(out / "manifest.json")
 
 
@@ -621,7 +631,9 @@ def test_the_description_may_lie_elsewhere_and_is_then_a_source(mine):
     (mine / "dataset.yaml").rename(elsewhere)
     out = mine.parent / "out"
     acquire_folder("mine", mine, out, digest="a", spec={})
-    target = Target(source="folder", path="mine", channels=("red", "green", "heat"))
+    target = Target(
+        source="folder", path="mine", description="dataset.yaml", channels=("red", "green", "heat")
+    )
     prepare_target("mine", target, mine, out, digest="p", spec={}, scale="small", description=elsewhere)
     sources = SegmentationStore(out / "manifest.json").manifest.sources
     assert "mine.yaml" in [item["path"] for item in sources]
@@ -732,7 +744,7 @@ def test_a_spoilt_folder_of_ones_own_is_named_and_nothing_is_left(spoil, error, 
 
 
 RGH = ("red", "green", "heat")
-WANTED = Target(source="folder", path="mine", channels=RGH)
+WANTED = Target(source="folder", path="mine", description="dataset.yaml", channels=RGH)
 SCORED = Evaluation(
     pixels=("full",), primary="full", metric="mIoU", leave_out=("crack",), window=64, stride=64
 )
@@ -800,7 +812,12 @@ def test_the_crack_scenes_are_read_through_their_description(tmp_path):
         pytest.skip("BENCH_REAL is not set: the folder with the real pictures (crack/) is needed")
     folder = Path(os.environ["BENCH_REAL"]) / "crack"
     acquire_folder("crack", folder, tmp_path, digest="a", spec={})
-    target = Target(source="folder", path="crack", channels=("red", "green", "blue", "thermal", "depth"))
+    target = Target(
+        source="folder",
+        path="crack",
+        description="dataset.yaml",
+        channels=("red", "green", "blue", "thermal", "depth"),
+    )
     description = ROOT / "config" / "datasets" / "crack.yaml"
     prepare_target(
         "crack", target, folder, tmp_path, digest="p", spec={}, scale="small", description=description

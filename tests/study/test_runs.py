@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.study.files import fingerprint
 from bench.study.jobs import effective, label_of
 from bench.study.reading import load_study
 from bench.study.runs import Runs
@@ -125,3 +126,21 @@ def test_nested_repetitions_put_several_finetunings_on_each_pretraining(study):
     runs = Runs(replace(demo, repetitions=replace(demo.repetitions, pretrain=2, finetune=3)))
     pairs = {(run.pretrain.repetition, run.repetition) for run in runs.finetunings}
     assert pairs == {(0, 0), (0, 1), (0, 2), (1, 3), (1, 4), (1, 5)}
+
+
+def test_the_workflow_notices_other_files_and_no_digest_does(study, monkeypatch, tmp_path):
+    mini = study("mini")
+    runs = Runs(mini)
+    run = runs.target_data["crack"]
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    assert fingerprint(mini, run) == "nowhere"
+    (tmp_path / "crack" / "rgb").mkdir(parents=True)
+    picture = tmp_path / "crack" / "rgb" / "0001.jpg"
+    picture.write_bytes(b"one")
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    before = fingerprint(mini, run)
+    assert before == fingerprint(mini, run)
+    picture.write_bytes(b"other")
+    assert fingerprint(mini, run) != before
+    assert Runs(mini).target_data["crack"].digest == run.digest
+    assert fingerprint(study("demo"), Runs(study("demo")).target_data["mfnet"]) == "drawn"
