@@ -4,6 +4,9 @@
 # `python -m bench run --study FILE` start this file with the lock and the checks that belong to it.
 
 
+report: "paper/captions/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/pretrain.smk"

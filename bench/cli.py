@@ -174,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
     partial.add_argument(
         "--partial", action="store_true", help="go on where runs are missing, and say PARTIAL"
     )
-    verb(tables, "write the tables as CSV, Markdown and LaTeX")
+    verb(tables, "write the tables as CSV, Markdown, HTML and LaTeX")
     verb(figures, "draw the figures as PNG and PDF")
     verb(report, "set the report as PDF")
     verb(plan, "list the study's jobs, by stage")

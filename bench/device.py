@@ -25,6 +25,16 @@ def device() -> str:
     return named
 
 
+def named(place: torch.device) -> str:
+    """Return a device with its model, for the receipt: `cuda:0 (NVIDIA H100)`, `cpu`."""
+    return f"{place} ({torch.cuda.get_device_name(place)})" if place.type == "cuda" else str(place)
+
+
+def peak_memory(place: torch.device) -> int | None:
+    """Return the most device memory that torch held at once, in bytes; None on the CPU (the receipt has the host's)."""
+    return int(torch.cuda.max_memory_allocated(place)) if place.type == "cuda" else None
+
+
 def workers() -> int:
     """Return the number of loader processes (BENCH_WORKERS; unset: 0 on the CPU, else up to 14)."""
     named = os.environ.get("BENCH_WORKERS")

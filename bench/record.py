@@ -69,8 +69,11 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n")
 
 
-def receipt(*, device: str, wall_seconds: float) -> dict[str, Any]:
-    """Return the circumstances of a run: commit, versions, device, host cores, time, peak memory (bytes)."""
+def receipt(*, device: str, wall_seconds: float, device_memory: int | None = None) -> dict[str, Any]:
+    """Return the circumstances of a run: commit, versions, device, host cores, time, peak memory.
+
+    Memory is in bytes: the host's, and the device's where it has its own.
+    """
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         **_commit(),
@@ -81,6 +84,7 @@ def receipt(*, device: str, wall_seconds: float) -> dict[str, Any]:
         "host_cores": os.cpu_count(),
         "wall_seconds": round(wall_seconds, 3),
         "peak_memory_bytes": peak_kib * 1024,
+        "peak_device_memory_bytes": device_memory,
     }
 
 

@@ -5,6 +5,7 @@ a failed re-run) it can call an old result done. What the stages leave behind kn
 digest of all it depends on, so what differs from the study is forced here, by name.
 """
 
+import csv
 import fcntl
 import json
 import os
@@ -133,6 +134,9 @@ def run_study(runs: Runs, study_file: Path, *, cores: int | None, profile: str) 
                 partial.unlink(missing_ok=True)
                 raise BenchError(f"{page}: Snakemake could not make the HTML report (see above)")
             os.replace(partial, page)
+    with (root / "compare" / "alarms.csv").open(encoding="utf-8", newline="") as stream:
+        for alarm in csv.DictReader(stream):
+            print(f"ALARM   {alarm['kind']}: {alarm['first']}: {alarm['reason']}")
     table = root / "tables" / "main.txt"
     print(f"\n{table.read_text(encoding='utf-8').rstrip()}\n")
     print(f"report  {root}/report/report.pdf\n        {root}/report/report.html")

@@ -6,12 +6,12 @@ rule tables:
         rules.compare.output,
     output:
         report(
-            expand(f"{ROOT}/tables/{{table}}.csv", table=TABLES),
+            expand(f"{ROOT}/tables/{{table}}.html", table=TABLES),
             caption="../paper/captions/tables.rst",
             category="Tables",
             labels={"scale": STUDY.scale},
         ),
-        expand(f"{ROOT}/tables/{{table}}.{{kind}}", table=TABLES, kind=["md", "tex"]),
+        expand(f"{ROOT}/tables/{{table}}.{{kind}}", table=TABLES, kind=["csv", "md", "tex"]),
         f"{ROOT}/tables/main.txt",
     log:
         f"{ROOT}/logs/tables.log",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bench.data.store import SegmentationStore
 from bench.data.transforms import normalise
+from bench.device import named, peak_memory
 from bench.errors import BenchError
 from bench.evaluate.confusion import confusion
 from bench.evaluate.predict import predict
@@ -45,7 +46,7 @@ def evaluate_target(run: EvaluateRun, settings: Evaluation, *, device: str) -> N
 
 def _evaluate(run: EvaluateRun, settings: Evaluation, device: str) -> None:
     began = time.monotonic()
-    folder = Path(run.folder)
+    folder, place = Path(run.folder), torch.device(device)
     store = SegmentationStore(Path(run.manifest), digest=run.inputs["manifest"])
     samples = store.split(store.evaluation_split)
     examples = [samples[i] for i in np.linspace(0, len(samples) - 1, min(EXAMPLES, len(samples))).astype(int)]
@@ -60,7 +61,7 @@ def _evaluate(run: EvaluateRun, settings: Evaluation, device: str) -> None:
         made_from = {"weights": record.extra["weights_sha256"], "manifest": manifest}
         if record.extra["manifest_sha256"] != manifest:
             raise BenchError(f"{cell.record}: trained on other data than {run.manifest}; run it again")
-        counted = _cell(folder, cell, store, samples, examples, settings, made_from, torch.device(device))
+        counted = _cell(folder, cell, store, samples, examples, settings, made_from, place)
         progress.update()
         for rule in settings.pixels:
             held[rule].append(counted[f"counts/{rule}"])
@@ -95,7 +96,9 @@ def _evaluate(run: EvaluateRun, settings: Evaluation, device: str) -> None:
         digest=run.digest,
         inputs=run.inputs,
         metrics=metrics,
-        receipt=receipt(device=device, wall_seconds=time.monotonic() - began),
+        receipt=receipt(
+            device=named(place), wall_seconds=time.monotonic() - began, device_memory=peak_memory(place)
+        ),
         extra={
             "cells": cells,
             "samples": samples,

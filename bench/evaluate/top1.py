@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from bench.data.loaders import validation_images
 from bench.data.store import ClassificationStore
 from bench.data.transforms import normalise
+from bench.device import named, peak_memory
 from bench.errors import BenchError, RequestError
 from bench.lock import run_lock, say
 from bench.models.weights import load_model
@@ -174,6 +175,8 @@ def _evaluate(
             str(row): {f"top1/{order}": float(flags[row].mean()) for order, flags in correct.items()}
             for row in range(len(cells))
         },
-        receipt=receipt(device=device, wall_seconds=time.monotonic() - began),
+        receipt=receipt(
+            device=named(place), wall_seconds=time.monotonic() - began, device_memory=peak_memory(place)
+        ),
         extra={"cells": cells, "orders": list(orders)},
     ).write(out / "record.json")

@@ -1,9 +1,10 @@
-r"""A finished table, set as CSV, Markdown, LaTeX (booktabs) or aligned plain text.
+r"""A finished table, set as CSV, Markdown, HTML, LaTeX (booktabs) or aligned plain text.
 
 A table is text already: rounding and per cent belong to whoever builds it. Same table, same bytes.
 """
 
 import csv
+import html
 import io
 import re
 from collections.abc import Sequence
@@ -73,6 +74,39 @@ def to_markdown(table: Table) -> str:
     lines = [f"**{table.title}**", "", line([cell(Cell(name)) for name in table.columns]), line(rule)]
     lines += [line([cell(item) for item in row]) for row in table.rows]
     lines += [part for note in table.notes for part in ("", note)]
+    return "\n".join(lines) + "\n"
+
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 15px/1.45 system-ui, sans-serif; color: #222; margin: 2em; max-width: 75em; }}
+table {{ border-collapse: collapse; margin: 1em 0; }}
+th, td {{ padding: .3em .8em; text-align: right; vertical-align: top; }}
+th {{ border-bottom: 2px solid #222; }} td {{ border-bottom: 1px solid #ddd; }}
+.left {{ text-align: left; }} caption {{ text-align: left; font-weight: 600; padding-bottom: .6em; }}
+p {{ color: #555; margin: .3em 0; }}
+</style></head><body>
+"""
+
+
+def to_html(table: Table) -> str:
+    """Return the table as a page of its own, without scripts or links, for the HTML report."""
+
+    def cell(tag: str, column: int, item: Cell) -> str:
+        text = html.escape(item.text)
+        inner = f"<strong>{text}</strong>" if item.bold else text
+        return f'<{tag} class="left">{inner}</{tag}>' if table.is_left(column) else f"<{tag}>{inner}</{tag}>"
+
+    def line(tag: str, cells: Sequence[Cell]) -> str:
+        return "<tr>" + "".join(cell(tag, i, item) for i, item in enumerate(cells)) + "</tr>"
+
+    lines = [PAGE.format(title=html.escape(table.title)).rstrip(), "<table>"]
+    lines += [
+        f"<caption>{html.escape(table.title)}</caption>",
+        line("th", [Cell(name) for name in table.columns]),
+    ]
+    lines += [line("td", row) for row in table.rows]
+    lines += ["</table>", *(f"<p>{html.escape(note)}</p>" for note in table.notes), "</body></html>"]
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.record import write_text
-from bench.report.layout import Cell, Table, to_csv, to_latex, to_markdown, to_text
+from bench.report.layout import Cell, Table, to_csv, to_html, to_latex, to_markdown, to_text
 from bench.report.numbers import (
     Numbers,
     backbone_label,
@@ -272,7 +272,7 @@ def all_tables(numbers: Numbers, compare: Path) -> list[Table]:
 
 
 def write_tables(study: Study, compare: Path, out: Path, *, partial: bool = False) -> list[Path]:
-    """Write each table as CSV, Markdown and LaTeX into `out`, the main one as plain text too.
+    """Write each table as CSV, Markdown, HTML and LaTeX into `out`, the main one as plain text too.
 
     Returns the paths. Raises BenchError if a run of the study is missing and `partial` is not given, or if a
     file of `compare` is missing or malformed.
@@ -281,9 +281,9 @@ def write_tables(study: Study, compare: Path, out: Path, *, partial: bool = Fals
     written = [out / "main.txt"]
     write_text(written[0], to_text(main_table(numbers)))
     for table in all_tables(numbers, compare):
-        for ending, text in (("csv", to_csv(table)), ("md", to_markdown(table)), ("tex", to_latex(table))):
+        for ending, setter in (("csv", to_csv), ("md", to_markdown), ("html", to_html), ("tex", to_latex)):
             written.append(out / f"{table.name}.{ending}")
-            write_text(written[-1], text)
+            write_text(written[-1], setter(table))
     return written
 
 

@@ -1,11 +1,12 @@
 """The comparison as the workflow calls it, and the check that what follows from it still belongs to the study."""
 
 import time
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.lock import run_lock
+from bench.lock import run_lock, say
 from bench.record import Record, read_record, receipt
 from bench.stats.classifiers import ExpectedClassifier
 from bench.stats.compare import compare
@@ -37,32 +38,37 @@ def _compare(runs: Runs, partial: bool) -> None:
         records = [path for path in records if path.exists()]
         evaluations = [path for path in evaluations if path.exists()]
     _refuse_stale(run for run in trained if Path(run.record) in records)
-    alarms = compare(
-        evaluations,
-        [expected_cell(run) for run in runs.finetunings],
-        study.compare,
-        study.evaluate,
-        study.scale,
-        study.repetitions,
-        REPORTED,
-        out,
-        classifiers=[
-            ExpectedClassifier(
-                backbone=run.backbone,
-                label=run.label,
-                strategy=run.strategy,
-                channels=run.channels,
-                seed=run.repetition,
-                digest=run.digest,
-            )
-            for run in runs.pretrainings
-        ],
-        digests={
-            f"{run.dataset}/{run.backbone}": run.digest for run in (*runs.evaluations, *runs.classifiers)
-        },
-        records=records,
-        partial=partial,
-    )
+    with warnings.catch_warnings():
+        # Each alarm is a row of alarms.csv and a line below; a warning would say it a third time.
+        warnings.simplefilter("ignore", UserWarning)
+        alarms = compare(
+            evaluations,
+            [expected_cell(run) for run in runs.finetunings],
+            study.compare,
+            study.evaluate,
+            study.scale,
+            study.repetitions,
+            REPORTED,
+            out,
+            classifiers=[
+                ExpectedClassifier(
+                    backbone=run.backbone,
+                    label=run.label,
+                    strategy=run.strategy,
+                    channels=run.channels,
+                    seed=run.repetition,
+                    digest=run.digest,
+                )
+                for run in runs.pretrainings
+            ],
+            digests={
+                f"{run.dataset}/{run.backbone}": run.digest for run in (*runs.evaluations, *runs.classifiers)
+            },
+            records=records,
+            partial=partial,
+        )
+    for alarm in alarms:
+        say(f"ALARM, {alarm['kind']}: {alarm['first']}: {alarm['reason']}")
     Record(
         stage="compare",
         names={"study": study.study},

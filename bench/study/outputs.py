@@ -6,7 +6,7 @@ COMPARE_TABLES = ("scores", "comparisons", "verdicts", "top1", "alarms", "cost",
 """compare/<name>.csv; all but cost and receipts are free of times, commits and hosts."""
 
 TABLES = ("main", "per_class", "comparisons", "top1", "claims", "cost")
-"""tables/<name>.{csv,md,tex}."""
+"""tables/<name>.{csv,md,html,tex}."""
 
 
 def figure_names(study: Study) -> list[str]:

@@ -127,7 +127,9 @@ class Target:
         own = self.source == "folder"
         _require((self.path is not None) == own, "path belongs to source: folder, and it needs one")
         _below_root(self.path)
-        _require((self.description is not None) == own, "description belongs to source: folder, and it needs one")
+        _require(
+            (self.description is not None) == own, "description belongs to source: folder, and it needs one"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

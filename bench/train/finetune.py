@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from bench.data.loaders import training_crops
 from bench.data.store import SegmentationStore
 from bench.data.transforms import normalise
+from bench.device import named, peak_memory
 from bench.errors import BenchError
 from bench.lock import run_lock, say
 from bench.models.initial import initialise
@@ -172,7 +173,11 @@ def _finetune(run: FinetuneRun, folder: Path, device: torch.device, workers: int
         digest=run.digest,
         inputs=run.inputs,
         metrics={"loss": final[0]},
-        receipt=receipt(device=str(device), wall_seconds=time.monotonic() - began),
+        receipt=receipt(
+            device=named(device),
+            wall_seconds=time.monotonic() - began,
+            device_memory=peak_memory(device),
+        ),
         extra={
             "weights_sha256": sha256_file(folder / "weights.safetensors"),
             "manifest_sha256": sha256_file(Path(run.manifest)),

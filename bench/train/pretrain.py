@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from bench.data.loaders import steps_per_epoch, training_images
 from bench.data.store import ClassificationStore
 from bench.data.transforms import normalise
+from bench.device import named, peak_memory
 from bench.evaluate.top1 import correct_by_order
 from bench.lock import run_lock, say
 from bench.models.backbone import build_classifier
@@ -204,7 +205,11 @@ def _pretrain(run: PretrainRun, folder: Path, device: torch.device, workers: int
         digest=run.digest,
         inputs=run.inputs,
         metrics=top1,
-        receipt=receipt(device=str(device), wall_seconds=seconds_before + time.monotonic() - began),
+        receipt=receipt(
+            device=named(device),
+            wall_seconds=seconds_before + time.monotonic() - began,
+            device_memory=peak_memory(device),
+        ),
         selection="last" if average is None else "last-average",
         extra={
             "weights_sha256": sha256_file(weights),

@@ -109,3 +109,25 @@ def test_a_repeated_key_is_said_once_in_text_and_always_in_csv() -> None:
 def test_a_ragged_table_is_refused_by_name() -> None:
     with pytest.raises(BenchError, match="a_table: a row has 1 cells for 2 columns"):
         table_of(("x",), columns=("a", "b"))
+
+
+def test_an_html_table_is_one_page_that_parses_and_escapes_what_it_shows():
+    from html.parser import HTMLParser
+
+    from bench.report.layout import Cell, Table, to_html
+
+    table = Table(
+        name="main", title="MINIATURE. A & B", columns=("arm", "value"), keys=1,
+        rows=((Cell("rgb <x>"), Cell("1.5", bold=True)),), notes=("note",),
+    )  # fmt: skip
+    found: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_data(self, data: str) -> None:
+            found.append(data)
+
+    page = to_html(table)
+    Reader().feed(page)
+    for text in ("MINIATURE. A & B", "arm", "value", "rgb <x>", "1.5", "note"):
+        assert text in found, text
+    assert "<strong>1.5</strong>" in page and "<script" not in page and "http" not in page

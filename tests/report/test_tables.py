@@ -39,7 +39,7 @@ def test_every_table_is_written_in_three_forms_and_carries_the_label(demo) -> No
     out = demo.results / "tables"
     write_tables(demo.study, demo.compare, out)
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        [*(f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")), "main.txt"]
+        [*(f"{name}.{kind}" for name in TABLES for kind in ("csv", "html", "md", "tex")), "main.txt"]
     )
     for name in TABLES:
         assert (out / f"{name}.csv").read_text().startswith("# MINIATURE. ")

@@ -43,7 +43,8 @@ def main() -> int:
     else:
         names = {
             "compare": [f"compare/{name}.csv" for name in COMPARE_TABLES] + ["compare/record.json"],
-            "tables": [f"tables/{n}.{k}" for n in TABLES for k in ("csv", "md", "tex")] + ["tables/main.txt"],
+            "tables": [f"tables/{n}.{k}" for n in TABLES for k in ("csv", "md", "html", "tex")]
+            + ["tables/main.txt"],
             "figures": [f"figures/{n}.{k}" for n in figure_names(runs.study) for k in ("png", "pdf")],
             "report": ["report/report.pdf"],
         }

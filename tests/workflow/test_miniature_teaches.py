@@ -29,8 +29,11 @@ from bench.train.pretrain import pretrain
 DEMO = Path(__file__).parents[2] / "config" / "demo.yaml"
 BACKBONE = "convnext_mini"
 EPOCHS = 14
-ITERATIONS = {"isaid": 350, "mfnet": 230, "pst900": 450, "potsdam": 160}
-"""Fine-tuning to each target: what the property needs, with room to spare. PST900 is the hard one."""
+"""With ten, PST900's small objects are not learned in time."""
+ITERATIONS = {"pst900": 450, "isaid": 350, "mfnet": 230, "potsdam": 200}
+"""Fine-tuning to each target: what it needs, with room to spare; the longest first, for the sake of two workers."""
+SCALE_RANGE = (0.9, 1.1)
+"""The objects of a kind are all much of a size: with the demo's wider range PST900 takes a third longer."""
 PIXELS = 40_000
 """Training pixels of the per-pixel classifiers, about a quarter of a target's."""
 
@@ -47,7 +50,7 @@ class Workshop:
         recipes = {
             dataset: {
                 BACKBONE: dataclasses.replace(
-                    study.finetune[dataset][BACKBONE], iterations=iterations, scale_range=(0.9, 1.1)
+                    study.finetune[dataset][BACKBONE], iterations=iterations, scale_range=SCALE_RANGE
                 )
             }
             for dataset, iterations in ITERATIONS.items()
@@ -85,7 +88,7 @@ class Workshop:
         evaluation = next(run for run in self.runs.evaluations if run.dataset == dataset)
         cell = next(run for run in evaluation.finetunings if (run.arm, run.repetition) == (arm, seed))
         if cell.pretrain:
-            self._top1(cell.pretrain.label)
+            self.top1(cell.pretrain.label)
         finetune(cell, device="cpu", workers=0)
         folder = f"{evaluation.folder}/{arm}{seed}"
         settings = self.study.evaluate[dataset]
@@ -140,12 +143,12 @@ def workshop(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dataset", sorted(ITERATIONS, key=lambda name: -ITERATIONS[name]))
+@pytest.mark.parametrize("dataset", ITERATIONS)
 def test_channel_values_alone_reach_less_than_half_of_what_the_network_does(workshop, dataset):
     network = workshop.foreground_iou(dataset, "csp", 0)
     target, rule = workshop.study.datasets[dataset], workshop.study.evaluate[dataset].primary
     by_classifier = per_pixel_iou(workshop.data(dataset), dataset, target.labels, rule)
-    # Below chance the comparison would say nothing: these do learn, for every scene is full of objects.
+    # A classifier that says background everywhere scores 0 and would prove nothing: these two have learned.
     assert all(value > 0.02 for value in by_classifier.values()), by_classifier
     assert max(by_classifier.values()) < network / 2, (by_classifier, network)
 
