@@ -4,6 +4,7 @@ Nothing is computed from counts here. A file with a missing column, or a cell of
 is an error; `partial` lets such a study through and everything made from it is stamped PARTIAL.
 """
 
+import csv
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,6 +98,8 @@ class Numbers:
     partial: bool = False
     """True where runs are missing and the caller accepted that."""
     selection: str = "last weights"
+    identical: tuple[str, ...] = ()
+    """Datasets on which runs of different settings gave bit-identical counts."""
 
     @property
     def stamp(self) -> str:
@@ -114,7 +117,7 @@ class Numbers:
         """What was repeated, in words."""
         design = self.study.repetitions
         if design.design == "matched":
-            return f"{_count(design.pretrain, 'matched pre-training and fine-tuning')}"
+            return f"{_count(design.pretrain, 'matched pair')} of pre-training and fine-tuning"
         seeds = _count(design.finetune, "fine-tuning seed")
         on = "one pre-training" if design.pretrain == 1 else f"each of {design.pretrain} pre-trainings"
         return f"{seeds} on {on}"
@@ -135,7 +138,14 @@ class Numbers:
     def setting(self) -> str:
         """The sentence under every table with intervals: repetitions, selection, level, statement."""
         level = f"{100 * (1 - self.study.compare.level):g} % intervals"
-        return f"{self.runs}; {level}{f' {self.statement}' if self.statement else ''}."
+        text = f"{self.runs}; {level}{f' {self.statement}' if self.statement else ''}."
+        if not self.identical:
+            return text
+        where = ", ".join(dataset_label(self.study, name) for name in self.identical)
+        return (
+            f"{text} ALARM: runs of different settings gave bit-identical counts on {where} (compare/alarms.csv): "
+            "a setting without effect, or networks that learned nothing; do not build on these gains."
+        )
 
 
 def _count(number: int, thing: str) -> str:
@@ -156,7 +166,17 @@ def read_numbers(study: Study, compare: Path, *, partial: bool = False) -> Numbe
             f"{compare / 'scores.csv'}: no headline score for {shown}; run them, or ask for --partial, which "
             "stamps PARTIAL on the output"
         )
-    return Numbers(study, scores, comparisons, verdicts, top1, partial=bool(missing))
+    identical = _identical(compare / "alarms.csv")
+    return Numbers(study, scores, comparisons, verdicts, top1, partial=bool(missing), identical=identical)
+
+
+def _identical(alarms: Path) -> tuple[str, ...]:
+    """Return the datasets with an alarm for identical counts, sorted; none where there is no file of alarms."""
+    if not alarms.exists():
+        return ()
+    with alarms.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return tuple(sorted({row["dataset"] for row in rows if row["kind"] == "identical counts"}))
 
 
 def missing_cells(study: Study, scores: pd.DataFrame) -> list[str]:

@@ -185,3 +185,12 @@ def test_top1_says_what_reversing_costs(demo) -> None:
     for row in rows:
         fall = float(row["reversed"]) - float(row["natural"])
         assert float(row["reversed - natural"]) == pytest.approx(fall, abs=0.011)
+
+
+def test_an_alarm_for_identical_counts_stands_under_the_main_table(demo) -> None:
+    assert "ALARM" not in main_table_text(demo.study, demo.compare)
+    (demo.compare / "alarms.csv").write_text(
+        "kind,dataset,backbone,first,second,reason\nidentical counts,mfnet,convnext_mini,a,b,why\n"
+    )
+    text = " ".join(main_table_text(demo.study, demo.compare).split())
+    assert "ALARM: runs of different settings gave bit-identical counts on MFNet" in text
