@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from bench import __version__
 from bench.errors import BenchError, RequestError
 from bench.study.jobs import EvaluateRun, Job
 from bench.study.reading import load_study
@@ -147,11 +148,19 @@ def run(arguments: argparse.Namespace) -> int:
     return run_study(_runs(arguments), arguments.study, cores=arguments.cores, profile=arguments.profile)
 
 
+def benchmark(arguments: argparse.Namespace) -> None:
+    from bench.benchmark.measure import run_benchmark
+
+    run_benchmark(arguments.name, arguments.out)
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the parser; a test freezes its flags."""
     top = argparse.ArgumentParser(
-        prog="bench", description="Is Channel Shuffling Pre-training true? Run it, count it, judge it."
+        prog="bench",
+        description="Is Channel Shuffling Pre-training true? Run it, count it, judge it.",
     )
+    top.add_argument("-V", "--version", action="version", version=f"csp-bench {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(
@@ -181,6 +190,16 @@ def parser() -> argparse.ArgumentParser:
     whole = verb(run, "run a whole study: everything that is missing or stale, then the report")
     whole.add_argument("--cores", type=int, default=None, help="processes at once; unset: all cores")
     whole.add_argument("--profile", default="profiles/default", help="Snakemake profile")
+
+    # Verbs that need no study.
+    def free(handler: Callable[[argparse.Namespace], int | None], summary: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(handler.__name__, help=summary, description=summary)
+        sub.set_defaults(handler=handler)
+        return sub
+
+    timed = free(benchmark, "measure the harness itself: ratios, written as CSV")
+    timed.add_argument("name", help="data, train, evaluate or stats")
+    timed.add_argument("--out", type=Path, default=Path("paper/benchmarks"), help="folder of the CSV")
     return top
 
 

@@ -22,6 +22,7 @@ FLAGS = {
     "report": [],
     "plan": [],
     "run": ["--cores", "--profile"],
+    "benchmark": ["--out"],
 }
 
 

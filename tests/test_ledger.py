@@ -52,6 +52,7 @@ NO_CHOICE = (
     "datasets.*.source",
     "datasets.*.path",
     "datasets.*.description",
+    "datasets.*.holdout",  # selection: official
     "arms.*.min_channels",  # 3: every target
     "arms.rgb-*.fill",
     "arms.rgb-*.scope",

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.catalog import Archive, Entry
+from bench.catalog.entry import Archive, Entry
 from bench.data.extract import CHUNK, unpack
 from bench.data.staging import staged
 from bench.errors import BenchError

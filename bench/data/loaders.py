@@ -31,7 +31,7 @@ from bench.data.transforms import (
 from bench.data.transforms_classification import EvalTransform, TrainTransform
 from bench.errors import BenchError
 from bench.seeds import seed_for
-from bench.study.schema import FinetuneRecipe, PretrainRecipe
+from bench.study.recipes import FinetuneRecipe, PretrainRecipe
 
 Key = tuple[int, int]
 """(epoch, index)"""

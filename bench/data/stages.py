@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from bench.catalog import CATALOG
+from bench.catalog.index import CATALOG
 from bench.data.acquire import acquire_archives, acquire_folder, require_archives
 from bench.data.miniature.archives import write_archives
 from bench.data.prepare.description import check_request as check_description
@@ -15,9 +15,10 @@ from bench.data.prepare.run import prepare_classification, prepare_target
 from bench.errors import BenchError
 from bench.lock import run_lock
 from bench.machine import data_root
+from bench.study.datasets import PretrainData, Target
 from bench.study.jobs import DataRun
 from bench.study.runs import Runs
-from bench.study.schema import PretrainData, Study, Target
+from bench.study.schema import Study
 
 FOLDERS = ("folder", "folders")
 """Sources that are a user's own folders, read where they are."""

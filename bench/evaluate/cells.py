@@ -25,8 +25,8 @@ from bench.models.weights import load_model
 from bench.progress import Progress
 from bench.record import Record, atomic, digest_of, read_record, receipt, sha256_file
 from bench.study.jobs import EvaluateRun, FinetuneRun
+from bench.study.recipes import Evaluation
 from bench.study.runs import VERSIONS
-from bench.study.schema import Evaluation
 
 EXAMPLE_SIDE = 512
 """Of a larger sample the middle is shown, so many pixels a side."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.catalog import CATALOG
+from bench.catalog.index import CATALOG
 from bench.errors import BenchError
 from bench.study.runs import Runs
 from bench.study.schema import Study

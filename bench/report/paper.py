@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import typst
 
-from bench.catalog import CATALOG
+from bench.catalog.index import CATALOG
 from bench.errors import BenchError
 from bench.record import atomic, write_json
 from bench.report.layout import Table

@@ -20,7 +20,8 @@ from bench.stats.verdicts import (
     judge,
     points,
 )
-from bench.study.schema import Comparison, Evaluation, Repetitions
+from bench.study.recipes import Evaluation
+from bench.study.schema import Comparison, Repetitions
 
 
 class NotComparable(Exception):

@@ -29,7 +29,8 @@ from bench.stats.scores import (
     score_rows,
 )
 from bench.stats.verdicts import read_claims
-from bench.study.schema import Comparison, Evaluation, Repetitions
+from bench.study.recipes import Evaluation
+from bench.study.schema import Comparison, Repetitions
 
 TABLES: dict[str, str] = {
     "scores": "dataset backbone arm pretrain_seed seed metric pixels classes value units absent primary",

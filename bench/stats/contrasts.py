@@ -20,7 +20,8 @@ from bench.seeds import seed_for
 from bench.stats import intervals, tests
 from bench.stats.intervals import Floats, Interval
 from bench.stats.scores import Evaluated, class_sets
-from bench.study.schema import Comparison, Evaluation, Repetitions
+from bench.study.recipes import Evaluation
+from bench.study.schema import Comparison, Repetitions
 
 
 @dataclass(frozen=True, kw_only=True)

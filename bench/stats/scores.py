@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bench import metrics
 from bench.errors import BenchError
 from bench.record import Record, read_record
-from bench.study.schema import Evaluation
+from bench.study.recipes import Evaluation
 
 TOP1 = "top1"
 

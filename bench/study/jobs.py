@@ -5,7 +5,8 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from bench.record import digest_of
-from bench.study.schema import Arm, Backbone, FinetuneRecipe, PretrainRecipe, Stem, Strategy
+from bench.study.recipes import FinetuneRecipe, PretrainRecipe
+from bench.study.schema import Arm, Backbone, Stem, Strategy
 
 
 @dataclass(frozen=True, kw_only=True)

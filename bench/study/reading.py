@@ -15,17 +15,12 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from bench.catalog import CATALOG
+from bench.catalog.index import CATALOG
 from bench.errors import RequestError
-from bench.study.schema import (
-    SLOT,
-    Evaluation,
-    FinetuneRecipe,
-    PretrainData,
-    PretrainRecipe,
-    Study,
-    Target,
-)
+from bench.study.checks import SLOT
+from bench.study.datasets import PretrainData, Target
+from bench.study.recipes import Evaluation, FinetuneRecipe, PretrainRecipe
+from bench.study.schema import Study
 
 T = TypeVar("T")
 
@@ -298,6 +293,8 @@ def _check_target(name: str, target: Target, evaluation: Evaluation, path: str) 
     for key, values, choices in (
         (f"{at}.split", (target.split,), entry.split_protocols),
         (f"{at}.labels", (target.labels,), entry.label_variants),
+        (f"{at}.geometry", (target.geometry,), ("whole", *(item.name for item in entry.geometries))),
+        (f"{at}.rules", target.rules, entry.rules),
         (f"{of}.pixels", evaluation.pixels, entry.label_variants),
         (f"{of}.leave_out", evaluation.leave_out, classes),
     ):

@@ -62,6 +62,11 @@ class Runs:
             prepare: dict[str, Any] = {
                 "channels": list(target.channels),
                 "split": target.split,
+                "selection": target.selection,
+                "holdout": target.holdout if target.selection == "holdout" else None,
+                "geometry": target.geometry,
+                "rules": sorted(target.rules),
+                "per_tile": sorted(target.per_tile),
                 "variants": variants,
                 "description": _content(target.description),
             }

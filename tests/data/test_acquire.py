@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.catalog import CATALOG, Archive, Entry
+from bench.catalog.entry import Archive, Entry
+from bench.catalog.index import CATALOG
 from bench.data.acquire import acquire_archives, acquire_folder, read_acquired
 from bench.errors import BenchError
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.catalog import ISAID, POTSDAM
+from bench.catalog.isaid import ISAID
+from bench.catalog.potsdam import POTSDAM
 from bench.data.prepare.labels import check_ids, ids_of_colours
 from bench.errors import BenchError
 

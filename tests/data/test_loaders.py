@@ -21,7 +21,7 @@ from bench.data.manifest import ClassificationManifest, SegmentationManifest
 from bench.data.store import ClassificationStore, SegmentationStore
 from bench.data.transforms_classification import EvalTransform, TrainTransform
 from bench.errors import BenchError
-from bench.study.schema import FinetuneRecipe, PretrainRecipe
+from bench.study.recipes import FinetuneRecipe, PretrainRecipe
 
 CPU = torch.device("cpu")
 

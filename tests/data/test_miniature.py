@@ -13,13 +13,17 @@ import scipy.io
 import tifffile
 from PIL import Image
 
-from bench.catalog import CATALOG, ISAID, MFNET, POTSDAM, POTSDAM_SPLIT, PST900
+from bench.catalog.index import CATALOG
+from bench.catalog.isaid import ISAID
+from bench.catalog.mfnet import MFNET
+from bench.catalog.potsdam import POTSDAM, POTSDAM_SPLIT
+from bench.catalog.pst900 import PST900
 from bench.data.miniature import class_pictures, scenes
 from bench.data.miniature.archives import write_archives
 from bench.errors import RequestError
 from bench.record import sha256_file
 from bench.seeds import seed_for
-from bench.study.schema import Miniature
+from bench.study.datasets import Miniature
 
 SIZES = Miniature(seed=0, train_images=4, val_images=2, scenes=7, side=40)
 FEW = Miniature(seed=0, train_images=2, val_images=1, scenes=3, side=40)

@@ -18,14 +18,16 @@ import scipy.io
 import tifffile
 from PIL import Image
 
-from bench.catalog import CATALOG, POTSDAM, POTSDAM_SPLIT
+from bench.catalog.index import CATALOG
+from bench.catalog.potsdam import POTSDAM, POTSDAM_SPLIT
 from bench.data.acquire import acquire_archives, acquire_folder
 from bench.data.miniature.archives import write_archives
 from bench.data.prepare.description import check_request
 from bench.data.prepare.run import prepare_classification, prepare_target
 from bench.data.store import ClassificationStore, SegmentationStore
 from bench.errors import BenchError, RequestError
-from bench.study.schema import Evaluation, Miniature, PretrainData, Target
+from bench.study.datasets import Miniature, PretrainData, Target
+from bench.study.recipes import Evaluation
 
 SIZES = Miniature(seed=3, train_images=3, val_images=2, scenes=6, side=16)
 ROOT = Path(__file__).parents[2]

@@ -7,22 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.catalog import CATALOG
+from bench.catalog.index import CATALOG
 from bench.record import Record, digest_of
+from bench.study.datasets import Miniature, PretrainData, Target
+from bench.study.recipes import Evaluation, FinetuneRecipe, PretrainRecipe
 from bench.study.runs import Runs
-from bench.study.schema import (
-    Arm,
-    Backbone,
-    Comparison,
-    Evaluation,
-    FinetuneRecipe,
-    Miniature,
-    PretrainData,
-    PretrainRecipe,
-    Repetitions,
-    Study,
-    Target,
-)
+from bench.study.schema import Arm, Backbone, Comparison, Repetitions, Study
 
 SWIN = Backbone(
     family="swin", depths=(2, 2, 6, 2), widths=(96, 192, 384, 768), heads=(3, 6, 12, 24), window=7

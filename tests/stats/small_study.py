@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from bench.record import Record, digest_of
 from bench.stats.classifiers import ExpectedClassifier
 from bench.stats.scores import ExpectedCell
-from bench.study.schema import Comparison, Evaluation, Repetitions
+from bench.study.recipes import Evaluation
+from bench.study.schema import Comparison, Repetitions
 
 RECEIPT = {"commit": "abc", "dirty": False, "packages": {"numpy": "2"}, "wall_seconds": 1.5, "device": "cpu"}
 CLASSES = ["ground", "car", "tree"]

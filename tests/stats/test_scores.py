@@ -11,7 +11,7 @@ from bench import metrics
 from bench.errors import BenchError
 from bench.stats.classifiers import read_classifiers
 from bench.stats.scores import read_evaluations, score_rows
-from bench.study.schema import Evaluation
+from bench.study.recipes import Evaluation
 
 
 def test_samples_are_summed_to_units_and_nothing_is_lost(study: Study) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 
 from bench.data.manifest import ClassificationManifest
 from bench.study.jobs import PretrainRun
-from bench.study.schema import Backbone, PretrainRecipe
+from bench.study.recipes import PretrainRecipe
+from bench.study.schema import Backbone
 
 CONVNEXT = Backbone(family="convnext", depths=(1, 1, 1, 1), widths=(8, 8, 16, 16))
 SWIN = Backbone(family="swin", depths=(1, 1, 2, 1), widths=(8, 16, 32, 64), heads=(1, 1, 2, 2), window=4)

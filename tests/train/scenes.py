@@ -8,7 +8,8 @@ from prepared import CONVNEXT
 
 from bench.data.manifest import SegmentationManifest
 from bench.study.jobs import FinetuneRun, PretrainRun
-from bench.study.schema import Backbone, FinetuneRecipe
+from bench.study.recipes import FinetuneRecipe
+from bench.study.schema import Backbone
 
 SCENES_DIGEST = "5" * 64
 CHANNELS = ("red", "green", "blue", "thermal")

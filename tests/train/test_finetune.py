@@ -20,7 +20,7 @@ from bench.evaluate.confusion import confusion
 from bench.models.weights import load_model
 from bench.record import read_record, sha256_file
 from bench.study.jobs import EvaluateRun
-from bench.study.schema import Evaluation
+from bench.study.recipes import Evaluation
 from bench.train import finetune as story
 from bench.train.finetune import finetune, segmentation_loss, start_model
 from bench.train.pretrain import pretrain

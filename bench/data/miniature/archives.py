@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.catalog import ISAID
+from bench.catalog.isaid import ISAID
 from bench.data.miniature.canvas import digital, dull_colour
 from bench.data.miniature.dealing import dealt, generator_for, other_scenes
 from bench.data.miniature.imagenet import write_imagenet
@@ -30,7 +30,7 @@ from bench.data.miniature.scenes import (
     pst900_scene,
 )
 from bench.errors import RequestError
-from bench.study.schema import Miniature
+from bench.study.datasets import Miniature
 
 NIGHT_SHARE = 2
 """Every second MFNet frame is a night frame (the real share is 749 of 1,569)."""

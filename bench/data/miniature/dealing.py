@@ -4,7 +4,7 @@ import numpy as np
 
 from bench.data.miniature.scenes import Kind
 from bench.seeds import seed_for
-from bench.study.schema import Miniature
+from bench.study.datasets import Miniature
 
 
 def other_scenes(sizes: Miniature) -> int:

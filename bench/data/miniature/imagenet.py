@@ -9,7 +9,7 @@ from bench.data.miniature.class_pictures import CLASSES, class_picture
 from bench.data.miniature.dealing import generator_for
 from bench.data.miniature.packing import gzip_bytes, matlab, picture, tar_bytes, write_bytes
 from bench.seeds import seed_for
-from bench.study.schema import Miniature
+from bench.study.datasets import Miniature
 
 
 def write_imagenet(folder: Path, sizes: Miniature) -> None:

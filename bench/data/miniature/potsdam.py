@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from bench.catalog import POTSDAM, POTSDAM_SPLIT
+from bench.catalog.potsdam import POTSDAM, POTSDAM_SPLIT
 from bench.data.miniature.canvas import digital
 from bench.data.miniature.dealing import generator_for, other_scenes
 from bench.data.miniature.packing import picture, tiff, write_zip
 from bench.data.miniature.scenes import Scene, potsdam_scene
-from bench.study.schema import Miniature
+from bench.study.datasets import Miniature
 
 DEFECT_TILES = ("4_12", "6_7", "3_13")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.catalog import Channel
+from bench.catalog.entry import Channel
 from bench.data.prepare.collection import Collection, Handled, Scene
 from bench.data.prepare.labels import IGNORE, check_ids
 from bench.errors import BenchError

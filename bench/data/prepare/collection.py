@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bench.catalog import Channel, LabelClass
+from bench.catalog.entry import Channel, LabelClass
 from bench.errors import BenchError
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.catalog import Channel, LabelClass
+from bench.catalog.entry import Channel, LabelClass
 from bench.errors import RequestError
+from bench.study.datasets import Target
 from bench.study.reading import read_yaml
-from bench.study.schema import Evaluation, Target
+from bench.study.recipes import Evaluation
 
 DTYPES = ("uint8", "uint16", "float32")
 SPLITS = ("train", "val", "test")

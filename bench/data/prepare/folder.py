@@ -15,7 +15,7 @@ from bench.data.pictures import read_plane, read_planes
 from bench.data.prepare.collection import Collection, Plane, Scene, by_key
 from bench.data.prepare.description import SPLITS, chosen, read_description
 from bench.errors import BenchError
-from bench.study.schema import Target
+from bench.study.datasets import Target
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 SAMPLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*$")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from bench.catalog import IMAGENET1K
+from bench.catalog.imagenet1k import IMAGENET1K
 from bench.data.prepare.collection import folder_with
 from bench.errors import BenchError
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.catalog import ISAID
+from bench.catalog.isaid import ISAID
 from bench.data.pictures import read_planes
 from bench.data.prepare.collection import Collection, Plane, Scene, by_key, require_pairs
 from bench.data.prepare.labels import ids_of_colours
 from bench.errors import BenchError
-from bench.study.schema import Target
+from bench.study.datasets import Target
 
 IMAGE = re.compile(r"P\d{4,}$")
 MASK = re.compile(r"(P\d{4,})_instance_color_RGB$")

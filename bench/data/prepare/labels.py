@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.catalog import Colour, LabelClass
+from bench.catalog.entry import Colour, LabelClass
 from bench.errors import BenchError
 
 IGNORE = 255

@@ -8,11 +8,11 @@ authors' has run; they are the mirrored frames, and are mirrored when loaded.
 import re
 from pathlib import Path
 
-from bench.catalog import MFNET
+from bench.catalog.mfnet import MFNET
 from bench.data.pictures import read_plane, read_planes
 from bench.data.prepare.collection import Collection, Handled, Plane, Scene, folder_with
 from bench.errors import BenchError
-from bench.study.schema import Target
+from bench.study.datasets import Target
 
 NAME = re.compile(r"(\d+)([DN])(_flip)?$")
 GROUPS = {"D": "day", "N": "night"}

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.catalog import POTSDAM, POTSDAM_SPLIT, Colour
+from bench.catalog.entry import Colour
+from bench.catalog.potsdam import POTSDAM, POTSDAM_SPLIT
 from bench.data.pictures import read_plane, read_planes
 from bench.data.prepare.collection import Collection, Handled, Plane, Scene, by_key
 from bench.data.prepare.labels import ids_of_colours
 from bench.errors import BenchError
-from bench.study.schema import Target
+from bench.study.datasets import Target
 
 BANDS = ("red", "green", "blue", "infrared")
 BLACK: Colour = (0, 0, 0)

@@ -7,11 +7,11 @@ no validation split.
 import re
 from pathlib import Path
 
-from bench.catalog import PST900
+from bench.catalog.pst900 import PST900
 from bench.data.pictures import read_plane, read_planes
 from bench.data.prepare.collection import Collection, Plane, Scene, by_key, folder_with, require_pairs
 from bench.errors import BenchError
-from bench.study.schema import Target
+from bench.study.datasets import Target
 
 FRAME = re.compile(r"(?P<bag>.+?)(_rect)?(_rgb)?_frame\d+$")
 COLOURS = ("red", "green", "blue")

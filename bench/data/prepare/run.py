@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.catalog import CATALOG
+from bench.catalog.index import CATALOG
 from bench.data.acquire import read_acquired
 from bench.data.manifest import ClassificationManifest, SegmentationManifest
 from bench.data.prepare import folder, imagenet, isaid, mfnet, photographs, potsdam, pst900
@@ -16,7 +16,7 @@ from bench.data.prepare.labels import IGNORE
 from bench.data.staging import staged
 from bench.errors import BenchError, RequestError
 from bench.record import sha256_file
-from bench.study.schema import PretrainData, Target
+from bench.study.datasets import PretrainData, Target
 
 INSIDE = "prepared"
 IMAGENET_MEAN = [123.675, 116.28, 103.53]
