@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Colour = tuple[int, int, int]
+SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
+"""Kinds of archive that are read; the first that fits a name is its suffix."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,35 @@ class Archive:
     """Bytes, where published."""
     url: str | None = None
     """Where it can be fetched without a login; None: a person must fetch it."""
+    sha256: str | None = None
+    """A second published digest, or None."""
+    password: str | None = None
+    """Environment variable with the password that the page at `url` asks for; None: it asks for none."""
+    place: str | None = None
+    """Folder below raw/ in which it is unpacked; None: its own path without the suffix."""
+    inner_tars: bool = False
+    """Whether each tar inside is unpacked too, to a folder of its name."""
+
+    @property
+    def suffix(self) -> str:
+        return next(suffix for suffix in SUFFIXES if self.path.endswith(suffix))
+
+    @property
+    def folder(self) -> str:
+        return self.place or self.path.removesuffix(self.suffix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """One set of archives in which a dataset is published; any one whole set suffices."""
+
+    name: str
+    archives: tuple[Archive, ...]
+    where: str
+    """Where a person goes for them."""
+    terms: str
+    bundle: Archive | None = None
+    """One file that holds these archives, however deep; fetching it brings them all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +114,14 @@ class Entry:
     """Repair rules that a study may ask for; those that always apply are among `defects`."""
     defects: tuple[Defect, ...] = ()
     archives: tuple[Archive, ...] = ()
+    bundle: Archive | None = None
+    """One published file that holds the archives; fetching it brings them all."""
+    mirrors: tuple[Form, ...] = ()
+    """Other sets of archives with the same data; `archives` is the published one."""
+    groups: tuple[str, ...] = ()
+    """Subsets of the evaluation split that are also counted by themselves."""
+    class_note: str = ""
+    """What is said of the classes where a table of them would be too long."""
     unit: str = "image"
     """What the statistics resample: the largest independent source."""
     where: str = ""
@@ -94,6 +133,16 @@ class Entry:
     @property
     def num_classes(self) -> int:
         return len(self.classes)
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """Every set of archives that serves, the published one first; none for a user's own folder."""
+        if not self.archives:
+            return ()
+        published = Form(
+            name="published", archives=self.archives, where=self.where, terms=self.terms, bundle=self.bundle
+        )
+        return (published, *self.mirrors)
 
 
 RED, GREEN, BLUE = (Channel(name, "8-bit digital number") for name in ("red", "green", "blue"))

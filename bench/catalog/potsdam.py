@@ -1,6 +1,6 @@
 """ISPRS Potsdam."""
 
-from bench.catalog.entry import BLUE, GREEN, RED, Archive, Channel, Entry, named_classes
+from bench.catalog.entry import BLUE, GREEN, RED, Archive, Channel, Defect, Entry, Geometry, named_classes
 
 POTSDAM = Entry(
     name="potsdam",
@@ -25,6 +25,46 @@ POTSDAM = Entry(
         ("clutter", (255, 0, 0)),
     ),
     label_variants=("full", "eroded"),
+    split_protocols=("official", "without-7_10", "without-7_10-val-2_10", "18-6"),
+    protocols={
+        "official": "24 tiles train, 14 evaluate (mmsegmentation, torchgeo)",
+        "without-7_10": "23 tiles train, 14 evaluate: tile 7_10, whose annotation is reported to be faulty, is left "
+        "out (the family of GeoSeg)",
+        "without-7_10-val-2_10": "22 tiles train, 2_10 validates, 14 evaluate (some of the family of GeoSeg)",
+        "18-6": "18 of the 24 labelled tiles train, 6 of them evaluate (SSRS: work on colours, infrared and height)",
+        "full": "every pixel is labelled; black is an error",
+        "eroded": "3 pixels along each border between objects are black and ignored",
+        "512/512": "patches of 512 pixels without overlap but at the last row and column: what mmsegmentation does",
+        "512/256": "patches of 512 pixels every 256: what mmsegmentation says it does",
+    },
+    # 12 x 12 and 23 x 23 patches a tile of 6000 pixels; the first are mmsegmentation's published counts.
+    geometries=(
+        Geometry(name="512/512", patch=512, stride=512, counts={"train": 3_456, "test": 2_016}),
+        Geometry(name="512/256", patch=512, stride=256, counts={"train": 12_696, "test": 7_406}),
+    ),
+    defects=(
+        Defect(
+            rule="potsdam-4_12-{variant}-cut-at-128",
+            what="the labels of tile 4_12 are blended with the picture: 24,850 colours, none of the palette; each "
+            "channel is cut at 128, since the palette knows 0 and 255 alone",
+            source="reported by users of the full labels; a patched mmsegmentation converter for the eroded ones",
+        ),
+        Defect(
+            rule="potsdam-6_7-{variant}-cars-recoloured",
+            what="cars of tile 6_7 are 252,255,0 instead of 255,255,0",
+            source="reported by users of the full labels",
+        ),
+        Defect(
+            rule="potsdam-3_13-{channel}-edge-repeated",
+            what="the surface models of tile 3_13 lack their last column; the one beside it is repeated",
+            source="reported by users; other code pads with zero",
+        ),
+        Defect(
+            rule="potsdam-lastools",
+            what="some files of ..._normalized_ownapproach.jpg are empty; ..._normalized_lastools.jpg are read",
+            source="reported by users",
+        ),
+    ),
     archives=(
         Archive("1_DSM.zip"),
         Archive("1_DSM_normalisation.zip", optional=True),
@@ -35,10 +75,17 @@ POTSDAM = Entry(
         Archive("5_Labels_all.zip"),
         Archive("5_Labels_all_noBoundary.zip"),
     ),
+    # About 13.3 GB, as reported.
+    bundle=Archive(
+        "Potsdam.zip",
+        url="https://seafile.projekt.uni-hannover.de/f/429be50cc79d423ab6c4/",
+        password="BENCH_POTSDAM_PASSWORD",
+    ),
     unit="tile",
-    where="https://www.isprs.org/resources/datasets/benchmarks/UrbanSemLab/2d-sem-label-potsdam.aspx",
-    terms="research use, no redistribution; the share page asks for the password that ISPRS prints",
-    citation="ISPRS 2D Semantic Labeling Contest, Potsdam",
+    where="https://www.isprs.org/resources/datasets/benchmarks/UrbanSemLab/2d-sem-label-potsdam.aspx (it prints the "
+    "password of the share page https://seafile.projekt.uni-hannover.de/f/429be50cc79d423ab6c4/)",
+    terms="research use, no redistribution",
+    citation="ISPRS 2D Semantic Labeling Contest, Potsdam (ISPRS Commission II)",
     expected_counts={"train": 24, "test": 14},
 )
 
@@ -47,4 +94,25 @@ POTSDAM_SPLIT: dict[str, tuple[str, ...]] = {
     "train": tuple("2_10 2_11 2_12 3_10 3_11 3_12 4_10 4_11 4_12 5_10 5_11 5_12".split())
     + tuple("6_7 6_8 6_9 6_10 6_11 6_12 7_7 7_8 7_9 7_10 7_11 7_12".split()),
     "test": tuple("2_13 2_14 3_13 3_14 4_13 4_14 4_15 5_13 5_14 5_15 6_13 6_14 6_15 7_13".split()),
+}
+
+
+def _without(*tiles: str) -> tuple[str, ...]:
+    """Return the official training tiles but for `tiles`."""
+    return tuple(tile for tile in POTSDAM_SPLIT["train"] if tile not in tiles)
+
+
+# SSRS: the loaders of CMFNet and FTransUNet.
+_SIX = tuple("2_11 3_10 4_10 5_11 6_11 7_12".split())
+
+POTSDAM_SPLITS: dict[str, dict[str, tuple[str, ...]]] = {
+    # Tiles by split protocol and split; a split that is not named is empty.
+    "official": POTSDAM_SPLIT,
+    "without-7_10": {"train": _without("7_10"), "test": POTSDAM_SPLIT["test"]},
+    "without-7_10-val-2_10": {
+        "train": _without("7_10", "2_10"),
+        "val": ("2_10",),
+        "test": POTSDAM_SPLIT["test"],
+    },
+    "18-6": {"train": _without(*_SIX), "test": _SIX},
 }

@@ -1,6 +1,6 @@
 """PST900."""
 
-from bench.catalog.entry import BLUE, GREEN, RED, Archive, Channel, Entry, named_classes
+from bench.catalog.entry import BLUE, GREEN, RED, Archive, Channel, Defect, Entry, named_classes
 
 PST900 = Entry(
     name="pst900",
@@ -23,10 +23,37 @@ PST900 = Entry(
         ("hand_drill", (255, 0, 0)),
         ("survivor", (255, 255, 255)),
     ),
-    archives=(Archive("PST900_RGBT_Dataset.zip"),),
+    protocols={
+        "official": "597 frames train, 288 evaluate; there is no validation split. Frames of one bag are neighbours "
+        "in time, so a hold-out is drawn by bag",
+        "thermal-inpaint": "zero-valued holes of thermal and thermal_raw are filled from their surroundings; unset, "
+        "they stay zero and are counted",
+    },
+    rules=("thermal-inpaint",),
+    defects=(
+        Defect(
+            rule="pst900-{thermal}-holes-{kept}",
+            what="thermal has zero-valued holes where the projection onto the colour camera saw nothing; they are "
+            "counted and kept, or filled where a study asks for thermal-inpaint: most public code does not fill them",
+            source="pst900_thermal_rgb toolkit (fills them: Telea, radius 10)",
+        ),
+        Defect(
+            rule="pst900-counts-of-the-folders",
+            what="README and paper speak of 894 samples (606 and 288), the folders hold 885 (597 and 288); the "
+            "latter are expected",
+            source="Sigma configs/config_pst900.py",
+        ),
+    ),
+    # 1.4 GB as the README says; neither exact size nor digest is published.
+    archives=(
+        Archive(
+            "PST900_RGBT_Dataset.zip",
+            url="https://www.dropbox.com/s/5eyfi503gp5ri8d/PST900_RGBT_Dataset.zip?dl=1",
+        ),
+    ),
     unit="bag",
-    where="https://github.com/ShreyasSkandanS/pst900_thermal_rgb",
+    where="https://github.com/ShreyasSkandanS/pst900_thermal_rgb (Dropbox or Google Drive)",
     terms="research use",
-    citation="Shivakumar et al., PST900, ICRA 2020",
+    citation="S. S. Shivakumar et al., PST900: RGB-Thermal Calibration, Dataset and Segmentation Network, ICRA 2020",
     expected_counts={"train": 597, "test": 288},
 )

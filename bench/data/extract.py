@@ -4,7 +4,10 @@ The standard library's own `extractall` follows what the archive says; here each
 and whatever is no plain file below the target folder is refused by name.
 """
 
+import lzma
+import os
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -16,7 +19,18 @@ from bench.errors import BenchError
 
 CHUNK = 1 << 20
 TAR_BLOCK = 512
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError)
+DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    # What the readers raise on damaged headers beside errors of their own: bad names, numbers, flags.
+    ValueError,
+    struct.error,
+    OverflowError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +51,8 @@ class Limits:
 class _Budget:
     """Counts what one archive has written, and stops it at the limits."""
 
-    def __init__(self, archive: Path, limits: Limits) -> None:
-        self.archive, self.limits = archive, limits
+    def __init__(self, archive: Path, limits: Limits, *, writes: bool) -> None:
+        self.archive, self.limits, self.writes = archive, limits, writes
         self.packed = archive.stat().st_size
         self.members = self.written = 0
 
@@ -72,7 +86,19 @@ def unpack(archive: Path, into: Path, *, inner_tars: bool = False, limits: Limit
     member, an absolute or parent path, a name that comes twice, a damaged or cut archive, and beyond
     `limits`.
     """
-    budget = _Budget(archive, limits or Limits())
+    return _read(archive, into, _Budget(archive, limits or Limits(), writes=True), inner_tars=inner_tars)
+
+
+def check(archive: Path, *, inner_tars: bool = False, limits: Limits | None = None) -> int:
+    """Read `archive` to its end as `unpack` does, writing nothing; return the number of files in it.
+
+    Raises BenchError as `unpack` does, but for a name that comes twice.
+    """
+    nowhere = archive.with_suffix("")
+    return _read(archive, nowhere, _Budget(archive, limits or Limits(), writes=False), inner_tars=inner_tars)
+
+
+def _read(archive: Path, into: Path, budget: _Budget, *, inner_tars: bool) -> int:
     try:
         if archive.suffix == ".zip":
             with zipfile.ZipFile(archive) as opened:
@@ -81,7 +107,9 @@ def unpack(archive: Path, into: Path, *, inner_tars: bool = False, limits: Limit
             with tarfile.open(archive, "r:*") as tar:
                 _unpack_tar(tar, into, budget, inner_tars=inner_tars)
     except DAMAGE as error:
-        raise BenchError(f"{archive}: cut short or damaged ({error}); download it again") from None
+        raise BenchError(
+            f"{archive}: cut short or damaged ({error}); remove it and download it again"
+        ) from None
     except FileExistsError as error:
         raise BenchError(
             f"{archive}: holds {Path(error.filename).name!r} twice; it is not the published archive"
@@ -166,11 +194,12 @@ def _destination(name: str, into: Path, budget: _Budget) -> Path | None:
 
 
 def _copy(stream: IO[bytes], target: Path, budget: _Budget) -> int:
-    """Write a member to `target`, counting its real bytes (its header may lie); return them."""
+    """Write a member to `target` (or nowhere), counting its real bytes (its header may lie); return them."""
     budget.add_member()
-    target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
-    with target.open("xb") as sink:
+    if budget.writes:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") if budget.writes else open(os.devnull, "wb") as sink:
         while chunk := stream.read(CHUNK):
             budget.add_bytes(len(chunk))
             written += sink.write(chunk)

@@ -1,17 +1,27 @@
 """Acquisition: what is accepted, what is refused, and that nothing half-done is left."""
 
+import errno
 import hashlib
 import json
+import socket
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.catalog.entry import Archive, Entry
+from bench.catalog.entry import Archive, Entry, Form
 from bench.catalog.index import CATALOG
-from bench.data.acquire import acquire_archives, acquire_folder, read_acquired
+from bench.data.acquire import MEMORY, acquire_archives, acquire_folder, read_acquired
+from bench.data.stages import check_request
 from bench.errors import BenchError
+from bench.study.files import fingerprint
+from bench.study.reading import load_study
+from bench.study.runs import Runs
+
+ROOT = Path(__file__).parents[2]
 
 ENTRY = Entry(
     name="toy",
@@ -35,13 +45,15 @@ def place(folder: Path, name: str, content: bytes = b"one") -> Path:
 
 def acquire(tmp_path: Path, entry: Entry = ENTRY, digest: str = "d", **kwargs) -> None:
     acquire_archives(
-        "toy", entry, tmp_path / "archives", tmp_path / "out", digest=digest, spec={"s": 1}, **kwargs
-    )
+        "toy", entry, tmp_path / "archives", tmp_path / "out", digest=digest, spec={"s": 1},
+        lock=tmp_path / "archives.lock", **kwargs,
+    )  # fmt: skip
 
 
 def left(tmp_path: Path) -> list[str]:
+    """What lies in the output folder, but for remembered digests."""
     out = tmp_path / "out"
-    return sorted(path.name for path in out.iterdir()) if out.exists() else []
+    return sorted(path.name for path in out.iterdir() if path.name != MEMORY) if out.exists() else []
 
 
 def test_archives_are_unpacked_under_their_own_paths_and_recorded(tmp_path):
@@ -106,6 +118,10 @@ def test_a_cut_archive_leaves_nothing_behind(tmp_path):
     with pytest.raises(BenchError, match=r"two\.zip: cut short or damaged"):
         acquire(tmp_path)
     assert left(tmp_path) == []
+    # Nor is its digest made the standard: the whole one is accepted afterwards.
+    assert not (tmp_path / "archives.lock").exists()
+    place(tmp_path / "archives", "two.zip", b"x" * 999)
+    acquire(tmp_path)
 
 
 def test_a_published_md5_is_held_unless_the_archives_are_drawn(tmp_path):
@@ -115,10 +131,11 @@ def test_a_published_md5_is_held_unless_the_archives_are_drawn(tmp_path):
     with pytest.raises(BenchError, match=rf"two\.zip: md5 is [0-9a-f]{{32}}, published is {'0' * 32}"):
         acquire(tmp_path, wrong)
     assert left(tmp_path) == []
-    acquire(tmp_path, wrong, check_digests=False)
-    assert read_acquired(tmp_path / "out" / "acquired.json").sources[0]["md5"] == "not checked"
+    acquire(tmp_path, wrong, drawn=True)
+    assert read_acquired(tmp_path / "out" / "acquired.json").sources[0]["checked"] == "not checked, drawn"
     acquire(tmp_path, right)
-    assert read_acquired(tmp_path / "out" / "acquired.json").sources[0]["md5"] == "checked"
+    assert read_acquired(tmp_path / "out" / "acquired.json").sources[0]["checked"] == "published digest"
+    assert not (tmp_path / "archives.lock").exists()
 
 
 def test_what_a_killed_run_left_is_removed_and_a_whole_raw_is_kept(tmp_path):
@@ -142,6 +159,11 @@ def test_other_archives_or_another_digest_replace_raw(tmp_path):
     place(tmp_path / "archives", "two.zip", b"old")
     acquire(tmp_path)
     place(tmp_path / "archives", "two.zip", b"new")
+    with pytest.raises(BenchError, match=r"two\.zip: sha256 is .* recorded .* at its first use on"):
+        acquire(tmp_path)
+    assert not (tmp_path / "out" / "acquired.json").exists()
+    lines = (tmp_path / "archives.lock").read_text().splitlines(keepends=True)
+    (tmp_path / "archives.lock").write_text("".join(line for line in lines if "two.zip" not in line))
     acquire(tmp_path)
     assert (tmp_path / "out" / "raw" / "two" / "a.txt").read_bytes() == b"new"
     extra = tmp_path / "out" / "raw" / "extra.txt"
@@ -205,6 +227,154 @@ def test_the_receipt_is_read_strictly(tmp_path):
             read_acquired(path)
 
 
-def test_every_archive_of_the_catalogue_has_a_known_suffix():
+# Forms
+
+MIRRORED = replace(
+    ENTRY,
+    mirrors=(
+        Form(
+            name="mirror",
+            archives=(Archive("images.zip", place="train/one"), Archive("rest.zip", place="two", url="https://m/rest.zip")),
+            where="https://mirror.example",
+            terms="CC BY",
+        ),
+    ),
+)  # fmt: skip
+
+
+def test_any_whole_form_suffices_and_gives_the_same_folders(tmp_path):
+    place(tmp_path / "archives", "images.zip", b"first")
+    place(tmp_path / "archives", "rest.zip", b"second")
+    acquire(tmp_path, MIRRORED)
+    raw = tmp_path / "out" / "raw"
+    assert (raw / "train" / "one" / "a.txt").read_bytes() == b"first"
+    assert (raw / "two" / "a.txt").read_bytes() == b"second"
+    sources = read_acquired(tmp_path / "out" / "acquired.json").sources
+    assert [item["path"] for item in sources] == ["images.zip", "rest.zip"]
+
+
+def test_what_the_nearest_form_lacks_is_listed(tmp_path):
+    # Half of the mirror (1 of 2) and nothing of the published form (0 of 2) lie there.
+    place(tmp_path / "archives", "images.zip")
+    with pytest.raises(BenchError) as error:
+        acquire(tmp_path, MIRRORED)
+    message = str(error.value)
+    assert "1 of its archives (the form of the mirror) is not in" in message and "(rest.zip)" in message
+    assert "https://mirror.example under these terms: CC BY" in message
+    assert "or run `python -m bench acquire toy`, which fetches it" in message
+    assert "train/one.zip" not in message
+
+
+def test_with_nothing_there_the_published_form_is_asked_for_and_the_other_offered(tmp_path):
+    whole = replace(
+        MIRRORED,
+        mirrors=(replace(MIRRORED.mirrors[0], archives=(Archive("all.zip", url="https://m/all.zip"),)),),
+    )
+    with pytest.raises(BenchError) as error:
+        acquire(tmp_path, whole)
+    message = str(error.value)
+    assert "2 of its archives are not in" in message and "(train/one.zip, two.zip)" in message
+    assert "which fetches the same data in another form (all.zip) from https://mirror.example" in message
+
+
+def test_a_bundle_that_lies_there_is_named(tmp_path, monkeypatch):
+    bundled = replace(ENTRY, bundle=Archive("All.zip", url="https://share", password="BENCH_TOY_PASSWORD"))
+    monkeypatch.delenv("BENCH_TOY_PASSWORD", raising=False)
+    with pytest.raises(
+        BenchError, match="set BENCH_TOY_PASSWORD to the password printed there and run `python -m"
+    ):
+        acquire(tmp_path, bundled)
+    place(tmp_path / "archives", "All.zip")
+    with pytest.raises(
+        BenchError, match=r"bench acquire toy`, which takes them out of the All\.zip that lies there"
+    ):
+        acquire(tmp_path, bundled)
+
+
+def test_all_that_a_study_lacks_stands_in_one_message(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    monkeypatch.chdir(ROOT)
+    runs = Runs(load_study(Path("config/paper.yaml")), results=str(tmp_path / "results"))
+    with pytest.raises(BenchError) as error:
+        check_request(runs)
+    message = str(error.value)
+    assert message.startswith("5 datasets are not ready:\n")
     for entry in CATALOG.values():
-        assert all(archive.path.endswith((".zip", ".tar", ".tar.gz")) for archive in entry.archives)
+        for words in (entry.title, entry.where, entry.terms, str(tmp_path / entry.name)):
+            assert words in message, words
+        assert all(archive.path in message for archive in entry.archives if not archive.optional)
+
+
+def test_what_is_on_its_way_does_not_change_the_fingerprint_of_a_dataset(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    study = load_study(ROOT / "config" / "paper.yaml")
+    run = Runs(study).target_data["mfnet"]
+    place(tmp_path, "mfnet/ir_seg_dataset.zip")
+    before = fingerprint(study, run)
+    place(tmp_path, "mfnet/.fetch/x.part")
+    assert fingerprint(study, run) == before
+    place(tmp_path, "mfnet/ir_seg_dataset.zip", b"another")
+    assert fingerprint(study, run) != before
+
+
+# Killed, or out of room
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    place(tmp_path / "archives", "train/one.zip")
+    place(tmp_path / "archives", "two.zip", b"x" * 5000)
+
+    def full(self: object, count: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bench.data.extract._Budget.add_bytes", full)
+        with pytest.raises(
+            BenchError, match=r"one\.zip: cannot be unpacked into .*\(No space left on device\)"
+        ):
+            acquire(tmp_path)
+    assert left(tmp_path) == []
+    acquire(tmp_path)
+    assert left(tmp_path) == ["acquired.json", "raw"]
+
+
+def test_a_kill_amid_unpacking_is_completed_by_the_next_run(tmp_path):
+    place(tmp_path / "archives", "train/one.zip", b"first")
+    place(tmp_path / "archives", "two.zip", b"second")
+    # The child dies by SIGKILL when the second archive's content is being written.
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "from bench.data import extract\n"
+        "from tests.data.test_acquire import acquire\n"
+        "add, calls = extract._Budget.add_bytes, []\n"
+        "def die(self, count):\n"
+        "    calls.append(count)\n"
+        "    if len(calls) == 2:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    add(self, count)\n"
+        "extract._Budget.add_bytes = die\n"
+        "acquire(Path(sys.argv[1]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(ROOT)], capture_output=True, text=True
+    )
+    assert done.returncode == -9, done.stderr
+    assert len(left(tmp_path)) == 1 and left(tmp_path)[0].startswith(".raw.")  # no raw, no receipt
+    acquire(tmp_path)
+    assert left(tmp_path) == ["acquired.json", "raw"]
+    assert (tmp_path / "out" / "raw" / "two" / "a.txt").read_bytes() == b"second"
+
+
+def test_a_study_acquires_without_the_network(tmp_path, monkeypatch):
+    place(tmp_path / "archives", "train/one.zip")
+    place(tmp_path / "archives", "two.zip")
+
+    def forbidden(*words: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket, "socket", forbidden)
+    monkeypatch.setattr(socket, "getaddrinfo", forbidden)
+    acquire(tmp_path)
+    assert left(tmp_path) == ["acquired.json", "raw"]

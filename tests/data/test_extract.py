@@ -1,7 +1,9 @@
 """Unpacking archives from strangers."""
 
+import errno
 import gzip
 import io
+import random
 import tarfile
 import zipfile
 from pathlib import Path
@@ -160,3 +162,50 @@ def test_an_encrypted_member_is_refused_by_name(tmp_path):
     (tmp_path / "a.zip").write_bytes(whole)
     with pytest.raises(BenchError, match="member '1' is encrypted"):
         unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_a_member_compressed_in_a_damaged_way_is_named_whatever_the_method(tmp_path):
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+            archive.writestr("1.png", bytes(range(256)) * 99)
+        whole = bytearray((tmp_path / "a.zip").read_bytes())
+        whole[45:60] = b"\xff" * 15  # inside the compressed content, which begins at byte 35
+        (tmp_path / "a.zip").write_bytes(whole)
+        with pytest.raises(BenchError, match=r"a\.zip: cut short or damaged"):
+            unpack(tmp_path / "a.zip", tmp_path / str(method))
+
+
+@pytest.mark.parametrize(("make", "suffix"), [(make_zip, ".zip"), (make_tar, ".tar")])
+def test_whatever_bytes_are_damaged_ends_in_a_sentence(make, suffix, tmp_path):
+    # 200 archives with one to eight bytes changed: each is unpacked or refused, and no other error comes out.
+    generator = random.Random(0)
+    whole = make(tmp_path / f"a{suffix}", {f"d/{i}.png": bytes(range(256)) for i in range(3)}).read_bytes()
+    outcomes = set()
+    for number in range(200):
+        damaged = bytearray(whole)
+        for _ in range(generator.choice((1, 2, 8))):
+            damaged[generator.randrange(len(damaged))] = generator.randrange(256)
+        (tmp_path / f"a{suffix}").write_bytes(damaged)
+        try:
+            unpack(tmp_path / f"a{suffix}", tmp_path / str(number))
+            outcomes.add("unpacked")
+        except BenchError:
+            outcomes.add("refused")
+    assert outcomes == {"unpacked", "refused"}
+
+
+def test_a_full_disk_is_no_damage_of_the_archive(tmp_path, monkeypatch):
+    archive = make_zip(tmp_path / "a.zip", {"1": b"x"})
+
+    def full(self: object, count: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("bench.data.extract._Budget.add_bytes", full)
+    with pytest.raises(BenchError, match=r"a\.zip: cannot be unpacked into .* \(No space left on device\)"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_a_file_where_a_folder_must_be_is_refused(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", {"a": b"1", "a/b": b"2"})
+    with pytest.raises(BenchError, match=r"a\.zip: (holds 'a' twice|cannot be unpacked)"):
+        unpack(archive, tmp_path / "out")
