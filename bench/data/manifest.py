@@ -56,11 +56,19 @@ class SegmentationManifest(Manifest):
     """What the statistics resample, in words."""
     label_variants: list[str]
     samples: dict[str, dict[str, Any]]
-    """unit, shape [H, W], arrays, labels by variant, flip, and for some datasets group."""
+    """unit, shape [H, W], arrays, labels by variant, flip; for some datasets group; for channels that are
+    standardised by each scene, `statistics`: [mean, std] by channel (their mean and std here are 0 and 1).
+    """
     evaluation_split: str
     class_pixels: dict[str, list[int]]
     handled: list[dict[str, Any]]
     """Rules that were applied to known defects: rule, sample, count."""
+    selection: str = "official"
+    """holdout: `val` is a part of the training units, and a published val stands under `published_val`."""
+    geometry: dict[str, Any] | None = None
+    """Patch geometry: name, patch, stride in pixels; None: whole scenes."""
+    patches: dict[str, int] = field(default_factory=dict)
+    """Number of patches in each split under that geometry."""
     kind: str = "segmentation"
 
 
@@ -70,6 +78,8 @@ class ClassificationManifest(Manifest):
 
     form: str
     size: int | None
+    handled: list[dict[str, Any]] = field(default_factory=list)
+    """How many photographs of a split (`sample`) are stored otherwise than as RGB JPEG: rule, sample, count."""
     kind: str = "classification"
 
 

@@ -55,14 +55,32 @@ def test_no_colour_but_the_palettes_is_known():
 
 
 def test_ids_pass_and_the_ignored_value_becomes_255():
-    ids = check_ids(np.array([[0, 1, 7]], np.uint16), 2, 7, PATH)
-    assert ids.dtype == np.uint8 and ids.tolist() == [[0, 1, 255]]
+    ids, pixels = check_ids(np.array([[0, 1, 7, 1]], np.uint16), 2, 7, PATH)
+    assert ids.dtype == np.uint8 and ids.tolist() == [[0, 1, 255, 1]]
+    assert pixels.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (600, 512), (1, 1)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_pixels_of_each_class_are_those_that_a_comparison_finds(shape, dtype):
+    ids = np.random.default_rng(0).integers(0, 4, shape).astype(dtype)
+    ids[0, 0] = 255
+    checked, pixels = check_ids(ids, 4, 255, PATH)
+    np.testing.assert_array_equal(checked, ids)
+    assert pixels.tolist() == [int((ids == index).sum()) for index in range(4)]
+
+
+def test_labels_that_are_no_small_whole_numbers_are_named():
+    with pytest.raises(
+        BenchError, match=r"0003\.png: labels of type float32; expected whole numbers of 8 or 16"
+    ):
+        check_ids(np.zeros((2, 2), np.float32), 5, 255, PATH)
 
 
 @pytest.mark.parametrize(("ignore", "words"), [(255, r"0\.\.4 and 255 \(ignore\)"), (None, r"0\.\.4:")])
 def test_an_id_that_is_no_class_is_named_with_its_pixels(ignore, words):
     with pytest.raises(BenchError, match=rf"0003\.png: label 5 on 2 pixels; this dataset has {words}"):
-        check_ids(np.array([[0, 5, 5, 9]]), 5, ignore, PATH)
+        check_ids(np.array([[0, 5, 5, 9]], np.uint8), 5, ignore, PATH)
 
 
 def test_without_an_ignore_index_255_is_an_error():

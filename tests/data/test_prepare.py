@@ -16,62 +16,20 @@ import numpy as np
 import pytest
 import scipy.io
 import tifffile
+from drawn_data import copy_of, nothing_left, prepare, prepared_bytes, rewrite
 from PIL import Image
 
 from bench.catalog.index import CATALOG
 from bench.catalog.potsdam import POTSDAM, POTSDAM_SPLIT
-from bench.data.acquire import acquire_archives, acquire_folder
-from bench.data.miniature.archives import write_archives
+from bench.data.acquire import acquire_folder
 from bench.data.prepare.description import check_request
 from bench.data.prepare.run import prepare_classification, prepare_target
 from bench.data.store import ClassificationStore, SegmentationStore
 from bench.errors import BenchError, RequestError
-from bench.study.datasets import Miniature, PretrainData, Target
+from bench.study.datasets import PretrainData, Target
 from bench.study.recipes import Evaluation
 
-SIZES = Miniature(seed=3, train_images=3, val_images=2, scenes=6, side=16)
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    """The miniature of every dataset, acquired and prepared with all channels of the catalogue."""
-    root = tmp_path_factory.mktemp("data")
-    for name, entry in CATALOG.items():
-        out = root / name
-        write_archives(name, out / "archives", SIZES)
-        acquire_archives(name, entry, out / "archives", out, digest="a", spec={}, check_digests=False)
-        if entry.kind == "classification":
-            data = PretrainData(source=name, form="decoded", size=16)
-            prepare_classification(name, data, out / "raw", out, digest="p", spec={"s": 1}, scale="miniature")
-        else:
-            prepare(out, name, [channel.name for channel in entry.channels])
-    return root
-
-
-def prepare(
-    out: Path, name: str, channels: list[str], scale: str = "miniature", raw: Path | None = None, **target
-):
-    chosen = Target(channels=tuple(channels), **target)
-    prepare_target(name, chosen, raw or out / "raw", out, digest="p", spec={"s": 1}, scale=scale)
-
-
-def copy_of(drawn: Path, name: str, folder: Path) -> Path:
-    """A copy of the acquired files by hard links, to spoil."""
-    out = folder / name
-    for path in (drawn / name / "raw").rglob("*"):
-        if path.is_file():
-            copy = out / path.relative_to(drawn / name)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            os.link(path, copy)
-    (out / "acquired.json").write_bytes((drawn / name / "acquired.json").read_bytes())
-    return out
-
-
-def rewrite(path: Path, content: np.ndarray) -> None:
-    """Replace a picture of a copy; its first link stays as it is."""
-    path.unlink()
-    tifffile.imwrite(path, content) if path.suffix == ".tif" else Image.fromarray(content).save(path)
 
 
 def members(archive: Path) -> dict[str, bytes]:
@@ -81,10 +39,6 @@ def members(archive: Path) -> dict[str, bytes]:
 
 def pixels(content: bytes) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(content)))
-
-
-def nothing_left(out: Path) -> bool:
-    return not (out / "manifest.json").exists() and not any("prepared" in p.name for p in out.iterdir())
 
 
 # -- the five datasets against their archives -----------------------------------------------------------
@@ -174,13 +128,20 @@ def test_mfnet_black_listed_frames_are_left_out_by_name(drawn, tmp_path):
     out = copy_of(drawn, "mfnet", tmp_path)
     (path,) = out.rglob("black_list.txt")
     name = SegmentationStore(drawn / "mfnet" / "manifest.json").split("train")[0]
+    before = path.read_text().split()
     path.unlink()
     path.write_text(f"{name}.png\n")
     prepare(out, "mfnet", ["red", "green", "blue", "thermal"])
     store = SegmentationStore(out / "manifest.json")
     assert not {name, f"{name}_flip"} & set(store.split("train"))
     rule = {"rule": "mfnet-black-list-left-out", "count": 1}
-    assert store.manifest.handled == [rule | {"sample": name}, rule | {"sample": f"{name}_flip"}]
+    # The frame that the drawn list named is now in no list at all.
+    (unseen,) = before
+    assert store.manifest.handled == [
+        rule | {"sample": name},
+        rule | {"sample": f"{name}_flip"},
+        {"rule": "mfnet-unlisted-left-out", "sample": unseen, "count": 1},
+    ]
 
 
 def test_pst900_channels_come_from_their_folders_in_their_depths(drawn):
@@ -329,12 +290,7 @@ def test_full_scale_asserts_the_published_counts(drawn, tmp_path):
 def test_preparing_twice_gives_the_same_bytes(drawn, tmp_path):
     out = copy_of(drawn, "pst900", tmp_path)
     prepare(out, "pst900", [channel.name for channel in CATALOG["pst900"].channels])
-    one, two = (
-        {p.relative_to(d).as_posix(): p.read_bytes() for p in (d / "prepared").iterdir()}
-        for d in (out, drawn / "pst900")
-    )
-    assert one == two
-    assert (out / "manifest.json").read_bytes() == (drawn / "pst900" / "manifest.json").read_bytes()
+    assert prepared_bytes(out) == prepared_bytes(drawn / "pst900")
 
 
 # -- what is refused ------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ class Collection:
     evaluation_split: str
     splits: Mapping[str, tuple[str, ...]]
     read: Callable[[str], Scene]
-    """Reads a sample that is no flip of another."""
+    """Reads a sample that is no flip of another; picklable, since other processes read too."""
     units: Mapping[str, str] = field(default_factory=dict)
     """Unit of a sample; its own id where it is not listed."""
     groups: Mapping[str, str] = field(default_factory=dict)
@@ -88,6 +88,11 @@ class Collection:
     def sources(self) -> list[str]:
         """The samples whose files are to be read, sorted: flips share those of another."""
         return sorted({self.flips.get(sample, sample) for ids in self.splits.values() for sample in ids})
+
+    def unit_of(self, sample: str) -> str:
+        """Return the unit that a sample, or the one it mirrors, belongs to."""
+        source = self.flips.get(sample, sample)
+        return self.units.get(source, source)
 
 
 def _first_twice(ids: Iterable[str]) -> str | None:

@@ -4,6 +4,7 @@ A class index is the place of its WNID in sorted order, as timm and torchvision 
 otherwise: its ILSVRC ids are mapped through `meta.mat`, where the synsets without children are the classes.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from bench.errors import BenchError
 VAL = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG$")
 WNID = re.compile(r"n\d{8}$")
 SUFFIXES = (".jpeg", ".jpg", ".png")
-Photographs = tuple[tuple[Path, int], ...]
+DEVKIT = "ILSVRC2012_devkit_t12"
+Photographs = tuple[tuple[str, int], ...]
+"""Path and class index of each photograph; plain strings, since there are more than a million."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +33,10 @@ class Photos:
 
 
 def collect_archives(raw: Path) -> Photos:
-    """Return the photographs of the published archives, unpacked to `train/<wnid>/`, `val/` and the "
-    "devkit.
-    """
-    leaves = _leaves(raw / "ILSVRC2012_devkit_t12")
+    """Return the photographs of the published archives, unpacked to `train/<wnid>/`, `val/` and the devkit."""
+    leaves = _leaves(raw / DEVKIT)
     wnids = sorted(wnid for wnid, _ in leaves.values())
-    index = {wnid: place for place, wnid in enumerate(wnids)}
-    names = {wnid: name for wnid, name in leaves.values()}
+    names = dict(leaves.values())
     folders = _folders(raw / "train")
     if folders != wnids:
         odd = sorted(set(folders) ^ set(wnids))
@@ -45,13 +45,16 @@ def collect_archives(raw: Path) -> Photos:
         )
     return Photos(
         classes=tuple((wnid, names[wnid]) for wnid in wnids),
-        splits={"train": _by_folder(raw / "train", wnids), "val": _val(raw, leaves, index)},
+        splits={"train": _by_folder(raw / "train", wnids), "val": _val(raw, raw / DEVKIT, leaves, wnids)},
     )
 
 
 def collect_folders(raw: Path) -> Photos:
     """Return the photographs of `{train,val}/<wnid>/` below a user's folder; both splits have the same
     classes.
+
+    A `val` of ImageNet's own file names, not sorted into synsets, is read with the devkit's labels where the
+    devkit lies beside it.
     """
     for split in ("train", "val"):
         if not (raw / split).is_dir():
@@ -61,13 +64,28 @@ def collect_folders(raw: Path) -> Photos:
         raise BenchError(
             f"{raw / 'train'}: {len(wnids)} synset folders (such as n01440764); a classifier needs two"
         )
-    if odd := sorted(set(wnids) ^ set(_folders(raw / "val"))):
+    train = _by_folder(raw / "train", wnids)
+    sorted_val = _folders(raw / "val")
+    if not sorted_val and any(VAL.match(path.name) for path in (raw / "val").iterdir()):
+        if not (raw / DEVKIT).is_dir():
+            raise BenchError(
+                f"{raw / 'val'}: photographs without synset folders, and no {DEVKIT}/ beside it to say what they "
+                "show; unpack the devkit there"
+            )
+        leaves = _leaves(raw / DEVKIT)
+        if odd := sorted(set(wnids) ^ {wnid for wnid, _ in leaves.values()}):
+            raise BenchError(f"{raw / 'train'}: synset {odd[0]} is in one of train and the devkit only")
+        return Photos(
+            classes=tuple((wnid, dict(leaves.values())[wnid]) for wnid in wnids),
+            splits={"train": train, "val": _val(raw, raw / DEVKIT, leaves, wnids)},
+        )
+    if odd := sorted(set(wnids) ^ set(sorted_val)):
         raise BenchError(
             f"{raw}: synset {odd[0]} is in one of train and val only; both need the same classes"
         )
     return Photos(
         classes=tuple((wnid, wnid) for wnid in wnids),
-        splits={split: _by_folder(raw / split, wnids) for split in ("train", "val")},
+        splits={"train": train, "val": _by_folder(raw / "val", wnids)},
     )
 
 
@@ -85,13 +103,17 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _by_folder(folder: Path, wnids: list[str]) -> Photographs:
-    found: list[tuple[Path, int]] = []
+    found: list[tuple[str, int]] = []
     for place, wnid in enumerate(wnids):
-        photographs = sorted(p for p in (folder / wnid).iterdir() if p.suffix.lower() in SUFFIXES)
-        if not photographs:
+        names = sorted(name for name in os.listdir(folder / wnid) if _is_photograph(name))
+        if not names:
             raise BenchError(f"{folder / wnid}: holds no photographs ({', '.join(SUFFIXES)})")
-        found.extend((path, place) for path in photographs)
+        found.extend((f"{folder / wnid}/{name}", place) for name in names)
     return tuple(found)
+
+
+def _is_photograph(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
 def _leaves(devkit: Path) -> dict[int, tuple[str, str]]:
@@ -110,8 +132,9 @@ def _leaves(devkit: Path) -> dict[int, tuple[str, str]]:
     }
 
 
-def _val(raw: Path, leaves: dict[int, tuple[str, str]], index: dict[str, int]) -> Photographs:
-    folder = folder_with(raw / "ILSVRC2012_devkit_t12", "data/meta.mat")
+def _val(raw: Path, devkit: Path, leaves: dict[int, tuple[str, str]], wnids: list[str]) -> Photographs:
+    folder = folder_with(devkit, "data/meta.mat")
+    index = {wnid: place for place, wnid in enumerate(wnids)}
     path = folder / "data" / "ILSVRC2012_validation_ground_truth.txt"
     if not path.is_file():
         raise BenchError(f"{path}: the devkit lacks the labels of val; acquire it again")
@@ -131,5 +154,5 @@ def _val(raw: Path, leaves: dict[int, tuple[str, str]], index: dict[str, int]) -
             raise BenchError(
                 f"{path}: line {place} is {number!r}; expected the ILSVRC id of a class in meta.mat"
             )
-        found.append((photographs[place], index[leaves[int(number)][0]]))
+        found.append((str(photographs[place]), index[leaves[int(number)][0]]))
     return tuple(found)

@@ -19,8 +19,8 @@ IGNORE = 255
 """The ignore id of every prepared label."""
 UNKNOWN = 254
 """Table value of a colour that is in no palette; never written."""
-ROWS = 512
-"""Rows decoded at once: a source image may have 10^9 pixels."""
+PIXELS = 1 << 18
+"""Pixels decoded at once: their keys stay in the cache, and a source image may have 10^9 pixels."""
 
 
 @lru_cache(maxsize=4)
@@ -48,12 +48,18 @@ def ids_of_colours(
             "8-bit RGB"
         )
     table = _table(tuple(entry.colour for entry in classes), tuple(ignored))
-    ids_HW = np.empty(colours_HW3.shape[:2], np.uint8)
+    height, width = colours_HW3.shape[:2]
+    ids_HW = np.empty((height, width), np.uint8)
+    rows = max(1, PIXELS // max(width, 1))
+    # Four bytes a pixel, the least first and the highest always 0: read as one number they are the key.
+    bytes_HW4 = np.zeros((min(rows, height), width, 4), np.uint8)
     unknown: dict[int, int] = {}
-    for top in range(0, len(ids_HW), ROWS):
-        keys = _keys(colours_HW3[top : top + ROWS])
-        ids = ids_HW[top : top + ROWS]
-        np.take(table, keys, out=ids)
+    for top in range(0, height, rows):
+        block, ids = colours_HW3[top : top + rows], ids_HW[top : top + rows]
+        part = bytes_HW4[: len(block)]
+        part[..., 2], part[..., 1], part[..., 0] = block[..., 0], block[..., 1], block[..., 2]
+        keys = part.view("<u4")[..., 0]
+        np.take(table, keys, out=ids, mode="clip")  # no key lies outside; "raise" would copy first
         outside = ids == UNKNOWN
         if outside.any():
             for key, count in zip(*np.unique(keys[outside], return_counts=True), strict=True):
@@ -64,36 +70,59 @@ def ids_of_colours(
         others = f"; {len(unknown) - 1} other colours too" if len(unknown) > 1 else ""
         palette = ", ".join(f"{entry.name} {entry.colour}" for entry in classes)
         raise BenchError(
-            f"{path}: colour {colour} on {count} pixels is in no class{others}; the palette is {palette}"
+            f"{path}: colour {colour} on {count} pixels is in no class{others}; the palette is {palette}: "
+            "acquire the file again, or repair it"
         )
     return ids_HW
 
 
-def _keys(colours_HW3: NDArray[np.uint8]) -> NDArray[np.int64]:
-    wide = colours_HW3.astype(np.int64)
-    keys: NDArray[np.int64] = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
-    return keys
-
-
 def check_ids(
     ids_HW: NDArray[Any], num_classes: int, ignore_index: int | None, path: Path
-) -> NDArray[np.uint8]:
-    """Return labels that are ids already as uint8, the pixels of `ignore_index` set to 255.
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return labels that are ids already as uint8, the pixels of `ignore_index` set to 255, and the pixels of
+    each class.
 
     Raises BenchError, naming file, value and count, for an id that is no class.
     """
-    if not np.issubdtype(ids_HW.dtype, np.integer):
-        raise BenchError(f"{path}: labels of type {ids_HW.dtype}; expected whole numbers")
+    if ids_HW.dtype not in (np.uint8, np.uint16):
+        raise BenchError(f"{path}: labels of type {ids_HW.dtype}; expected whole numbers of 8 or 16 bits")
     if num_classes > UNKNOWN:
         raise BenchError(f"{num_classes} classes; prepared labels hold at most {UNKNOWN}")
-    ignored = np.zeros(ids_HW.shape, bool) if ignore_index is None else ids_HW == ignore_index
-    outside = ~ignored & ((ids_HW < 0) | (ids_HW >= num_classes))
-    if outside.any():
-        values, counts = np.unique(ids_HW[outside], return_counts=True)
+    counts = _histogram(ids_HW)
+    allowed = np.zeros(len(counts), bool)
+    allowed[:num_classes] = True
+    if ignore_index is not None and ignore_index < len(counts):
+        allowed[ignore_index] = True
+    outside = np.flatnonzero((counts > 0) & ~allowed)
+    if len(outside):
         ignore = "" if ignore_index is None else f" and {ignore_index} (ignore)"
         raise BenchError(
-            f"{path}: label {values[0]} on {counts[0]} pixels; this dataset has "
-            f"0..{num_classes - 1}{ignore}: "
-            f"correct the file or the classes"
+            f"{path}: label {outside[0]} on {counts[outside[0]]} pixels; this dataset has "
+            f"0..{num_classes - 1}{ignore}: correct the file or the classes"
         )
-    return np.where(ignored, IGNORE, ids_HW).astype(np.uint8)
+    pixels = counts[:num_classes]
+    if ids_HW.dtype == np.uint8 and ignore_index in (None, IGNORE):
+        return ids_HW, pixels
+    table = np.arange(len(counts)).astype(np.uint8)
+    if ignore_index is not None and ignore_index < len(table):
+        table[ignore_index] = IGNORE
+    return table[ids_HW], pixels
+
+
+def _histogram(ids_HW: NDArray[Any]) -> NDArray[np.int64]:
+    """Return how often each of the 2^8 or 2^16 values occurs."""
+    flat = np.ascontiguousarray(ids_HW).reshape(-1)
+    if flat.dtype == np.uint8 and len(flat) % 2 == 0:
+        # Two labels at a time: half as many steps, and both margins of the joint counts are the counts.
+        pairs = _counted(flat.view(np.uint16)).reshape(256, 256)
+        found: NDArray[np.int64] = pairs.sum(axis=0) + pairs.sum(axis=1)
+        return found
+    return _counted(flat)
+
+
+def _counted(flat: NDArray[Any]) -> NDArray[np.int64]:
+    bins = 1 << 8 * flat.dtype.itemsize
+    counts = np.zeros(bins, np.int64)
+    for start in range(0, len(flat), PIXELS):
+        counts += np.bincount(flat[start : start + PIXELS], minlength=bins)
+    return counts

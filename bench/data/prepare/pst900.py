@@ -1,20 +1,39 @@
 """PST900: frames from tunnels, five folders a split with the same name in each; a frame belongs to a bag.
 
 The bag (one recording) is read from the name: `31_bag1a` of `31_bag1a_rect_rgb_frame0000000007.png`. There is
-no validation split.
+no validation split. Where the projection of the thermal camera saw nothing, the thermal pictures hold 0: these holes
+are counted, and filled if the study asks for the rule `thermal-inpaint`.
 """
 
 import re
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from bench.catalog.entry import Channel
 from bench.catalog.pst900 import PST900
 from bench.data.pictures import read_plane, read_planes
-from bench.data.prepare.collection import Collection, Plane, Scene, by_key, folder_with, require_pairs
+from bench.data.prepare.collection import (
+    Collection,
+    Handled,
+    Plane,
+    Scene,
+    by_key,
+    folder_with,
+    require_pairs,
+)
 from bench.errors import BenchError
 from bench.study.datasets import Target
 
 FRAME = re.compile(r"(?P<bag>.+?)(_rect)?(_rgb)?_frame\d+$")
 COLOURS = ("red", "green", "blue")
+THERMAL = ("thermal", "thermal_raw")
+INPAINT = "thermal-inpaint"
 
 
 def collect(raw: Path, target: Target) -> Collection:
@@ -42,21 +61,6 @@ def collect(raw: Path, target: Target) -> Collection:
                 )
             files[sample] = {folder: indices[folder][sample] for folder in folders}
 
-    def read(sample: str) -> Scene:
-        planes = {}
-        colours = None
-        for channel in channels:
-            path = files[sample][_folder(channel.name)]
-            if channel.name in COLOURS:
-                colours = read_planes(path) if colours is None else colours
-                if colours.shape[2] != 3:
-                    raise BenchError(f"{path}: has {colours.shape[2]} planes, expected 3 (red, green, blue)")
-                planes[channel.name] = Plane(colours[..., COLOURS.index(channel.name)], path)
-            else:
-                planes[channel.name] = Plane(read_plane(path), path)
-        label = files[sample]["labels"]
-        return Scene(planes=planes, labels={"full": Plane(read_plane(label), label)})
-
     return Collection(
         channels=channels,
         classes=PST900.classes,
@@ -66,10 +70,48 @@ def collect(raw: Path, target: Target) -> Collection:
         unit=PST900.unit,
         evaluation_split="test",
         splits=splits,
-        read=read,
+        read=partial(_read, files, channels, INPAINT in target.rules),
         units={sample: _bag(paths["labels"]) for sample, paths in files.items()},
         published={split: len(ids) for split, ids in splits.items() if ids},
     )
+
+
+def _read(
+    files: Mapping[str, Mapping[str, Path]], channels: tuple[Channel, ...], inpaint: bool, sample: str
+) -> Scene:
+    planes: dict[str, Plane] = {}
+    handled: list[Handled] = []
+    colours = None
+    for channel in channels:
+        path = files[sample][_folder(channel.name)]
+        if channel.name in COLOURS:
+            colours = read_planes(path) if colours is None else colours
+            if colours.shape[2] != 3:
+                raise BenchError(f"{path}: has {colours.shape[2]} planes, expected 3 (red, green, blue)")
+            planes[channel.name] = Plane(colours[..., COLOURS.index(channel.name)], path)
+            continue
+        plane_HW = read_plane(path)
+        holes = int((plane_HW == 0).sum()) if channel.name in THERMAL else 0
+        if holes:
+            word = channel.name.replace("_", "-")
+            handled.append(Handled(f"pst900-{word}-holes-{'filled' if inpaint else 'kept'}", sample, holes))
+            plane_HW = fill_holes(plane_HW, path) if inpaint else plane_HW
+        planes[channel.name] = Plane(plane_HW, path)
+    label = files[sample]["labels"]
+    return Scene(planes=planes, labels={"full": Plane(read_plane(label), label)}, handled=tuple(handled))
+
+
+def fill_holes(plane_HW: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Return the plane with each 0 replaced by the nearest other value (Euclidean distance).
+
+    Raises BenchError, naming the file, if there is none.
+    """
+    holes = plane_HW == 0
+    if holes.all():
+        raise BenchError(f"{path}: is 0 in every pixel, so its holes cannot be filled; leave the frame out")
+    rows, columns = distance_transform_edt(holes, return_distances=False, return_indices=True)
+    filled: NDArray[Any] = np.ascontiguousarray(plane_HW[rows, columns])
+    return filled
 
 
 def _folder(channel: str) -> str:

@@ -1,24 +1,30 @@
 """Preparation: the right module for a dataset, its arrays under their final name, the manifest last."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.catalog.entry import Geometry
 from bench.catalog.index import CATALOG
 from bench.data.acquire import read_acquired
-from bench.data.manifest import ClassificationManifest, SegmentationManifest
+from bench.data.manifest import ClassificationManifest, SegmentationManifest, code_version
+from bench.data.patches import patch_windows
 from bench.data.prepare import folder, imagenet, isaid, mfnet, photographs, potsdam, pst900
 from bench.data.prepare.arrays import write_collection
 from bench.data.prepare.collection import Collection
+from bench.data.prepare.description import geometry_of
+from bench.data.prepare.holdout import hold_out
 from bench.data.prepare.labels import IGNORE
-from bench.data.staging import staged
+from bench.data.prepare.workbench import Workbench
 from bench.errors import BenchError, RequestError
-from bench.record import sha256_file
+from bench.record import digest_of, sha256_file
 from bench.study.datasets import PretrainData, Target
 
-INSIDE = "prepared"
+VERSION = 1
+"""Raised when the arrays change without the package's version; what an older one had finished is made anew."""
 IMAGENET_MEAN = [123.675, 116.28, 103.53]
 IMAGENET_STD = [58.395, 57.12, 57.375]
 """Of ImageNet's training split on 0..255, as published weights use them; smaller data are measured."""
@@ -34,50 +40,74 @@ def prepare_target(
     spec: dict[str, Any],
     scale: str,
     description: Path | None = None,
+    workers: int = 0,
 ) -> None:
     """Turn the raw files of a segmentation dataset into arrays below `out/prepared/` and write
     `out/manifest.json`.
 
     `raw`: the unpacked archives, or the user's own folder (source `folder`), described by the file
     `description` (unset: `dataset.yaml` in it). `out` holds the `acquired.json` whose sources the manifest
-    repeats. At scale full the catalogue's counts are asserted. Raises BenchError, naming file and value, for
-    raw files that do not fit, leaving no array and no manifest.
+    repeats. At scale full the catalogue's counts are asserted. `workers` processes share the files (0 or 1: this
+    one), and the result does not depend on their number. What a killed or failed run had finished is kept beside
+    `prepared/`, and not made again. Raises BenchError, naming file and value, for raw files that do not fit, and
+    for a full disk, leaving no `prepared/` and no manifest.
     """
     (out / "manifest.json").unlink(missing_ok=True)
     sources = read_acquired(out / "acquired.json").sources
     described = description or raw / "dataset.yaml"
     collection = _collect(name, target, raw, described, scale)
+    if target.selection == "holdout":
+        collection = hold_out(collection, target.holdout, name)
     if target.source == "folder" and not described.resolve().is_relative_to(raw.resolve()):
         sources = [*sources, _source(described)]
-    with staged(out / INSIDE) as arrays:
-        found = write_collection(collection, arrays, INSIDE)
-    SegmentationManifest(
-        dataset=name,
-        scale=scale,
-        digest=digest,
-        spec=spec,
-        channels=[asdict(channel) for channel in collection.channels],
-        classes=[
-            {"index": i, "name": c.name, "colour": list(c.colour)} for i, c in enumerate(collection.classes)
-        ],
-        ignore_index=IGNORE,
-        unit=collection.unit,
-        label_variants=list(collection.label_variants),
-        splits={split: list(ids) for split, ids in collection.splits.items()},
-        evaluation_split=collection.evaluation_split,
-        sources=sources,
-        **found,
-    ).write(out / "manifest.json")
+    geometry = _geometry(name, target, described)
+    with _work(out, digest, sources) as workbench:
+        found = write_collection(collection, target.per_tile, workbench, workers=workers)
+        patches = _count_patches(collection, found["samples"], geometry)
+        if scale == "full" and (target.split, target.selection) == ("official", "official"):
+            _check_patches(name, geometry, patches)
+        workbench.publish()
+        SegmentationManifest(
+            dataset=name,
+            scale=scale,
+            digest=digest,
+            spec=spec,
+            channels=[asdict(channel) for channel in collection.channels],
+            classes=[
+                {"index": i, "name": c.name, "colour": list(c.colour)}
+                for i, c in enumerate(collection.classes)
+            ],
+            ignore_index=IGNORE,
+            unit=collection.unit,
+            label_variants=list(collection.label_variants),
+            splits={split: list(ids) for split, ids in collection.splits.items()},
+            evaluation_split=collection.evaluation_split,
+            selection=target.selection,
+            geometry=None
+            if geometry is None
+            else {"name": geometry.name, "patch": geometry.patch, "stride": geometry.stride},
+            patches=patches,
+            sources=sources,
+            **found,
+        ).write(out / "manifest.json")
 
 
 def prepare_classification(
-    name: str, data: PretrainData, raw: Path, out: Path, *, digest: str, spec: dict[str, Any], scale: str
+    name: str,
+    data: PretrainData,
+    raw: Path,
+    out: Path,
+    *,
+    digest: str,
+    spec: dict[str, Any],
+    scale: str,
+    workers: int = 0,
 ) -> None:
     """Pack the photographs of the classification data below `out/prepared/` and write `out/manifest.json`.
 
     `raw`: ImageNet's unpacked archives, or a user's own folder (source `folders`). Mean and std are
-    ImageNet's published ones at scale full and measured on the training split otherwise. Raises BenchError as
-    above.
+    ImageNet's published ones at scale full and measured on the training split otherwise. `workers`, resuming and
+    errors as above.
     """
     (out / "manifest.json").unlink(missing_ok=True)
     sources = read_acquired(out / "acquired.json").sources
@@ -86,24 +116,89 @@ def prepare_classification(
     if full and data.source == "imagenet1k":
         imagenet.check_counts(photos, raw)
     size = data.size if data.form == "decoded" else None
-    with staged(out / INSIDE) as arrays:
-        train, total = photographs.pack(
-            photos.splits["train"], "train", arrays, INSIDE, size=size, measure=not full
+    with _work(out, digest, sources) as workbench:
+        train, total, train_handled = photographs.pack(
+            photos.splits["train"], "train", workbench, size=size, measure=not full, workers=workers
         )
-        val, _ = photographs.pack(photos.splits["val"], "val", arrays, INSIDE, size=size, measure=False)
-    ClassificationManifest(
-        dataset=name,
-        scale=scale,
-        digest=digest,
-        spec=spec,
-        classes=[{"index": i, "wnid": wnid, "name": label} for i, (wnid, label) in enumerate(photos.classes)],
-        form=data.form,
-        size=size,
-        mean=IMAGENET_MEAN if total is None else total.mean.tolist(),
-        std=IMAGENET_STD if total is None else total.std.tolist(),
-        splits={"train": train, "val": val},
-        sources=sources,
-    ).write(out / "manifest.json")
+        val, _, val_handled = photographs.pack(
+            photos.splits["val"], "val", workbench, size=size, measure=False, workers=workers
+        )
+        workbench.publish()
+        ClassificationManifest(
+            dataset=name,
+            scale=scale,
+            digest=digest,
+            spec=spec,
+            classes=[
+                {"index": i, "wnid": wnid, "name": label} for i, (wnid, label) in enumerate(photos.classes)
+            ],
+            form=data.form,
+            size=size,
+            mean=IMAGENET_MEAN if total is None else total.mean.tolist(),
+            std=IMAGENET_STD if total is None else total.std.tolist(),
+            splits={"train": train, "val": val},
+            handled=[*train_handled, *val_handled],
+            sources=sources,
+        ).write(out / "manifest.json")
+
+
+@contextmanager
+def _work(out: Path, digest: str, sources: list[dict[str, Any]]) -> Iterator[Workbench]:
+    """Yield the workbench of a preparation, and say what to do where the disk fails it."""
+    key = digest_of({"version": VERSION, "digest": digest, "code": code_version()}, _fingerprints(sources))
+    try:
+        workbench = Workbench(out, key)
+        yield workbench
+        workbench.clear()
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        raise BenchError(
+            f"{out}: cannot write the prepared arrays: {error.strerror or error}{place}; what is finished is kept: "
+            "make room there, or give it back its rights, and run prepare again"
+        ) from None
+
+
+def _fingerprints(sources: list[dict[str, Any]]) -> dict[str, str]:
+    return {item["path"]: item["sha256"] for item in sources}
+
+
+def _geometry(name: str, target: Target, description: Path) -> Geometry | None:
+    """Return the patch geometry that the study asks for; None for whole scenes."""
+    if target.source == "folder":
+        return geometry_of(target, description)
+    if target.geometry == "whole":
+        return None
+    known = {item.name: item for item in CATALOG[target.source or name].geometries}
+    if target.geometry not in known:
+        raise RequestError(
+            f"dataset {name}: geometry {target.geometry!r} is none of {', '.join(['whole', *known])}"
+        )
+    return known[target.geometry]
+
+
+def _count_patches(
+    collection: Collection, samples: dict[str, Any], geometry: Geometry | None
+) -> dict[str, int]:
+    """Return the number of patches in each split that has samples."""
+    if geometry is None:
+        return {}
+    counts = {}
+    for split, ids in collection.splits.items():
+        if ids:
+            shapes = [samples[sample]["shape"] for sample in ids]
+            counts[split] = sum(
+                len(patch_windows(height, width, geometry.patch, geometry.stride)) for height, width in shapes
+            )
+    return counts
+
+
+def _check_patches(name: str, geometry: Geometry | None, patches: dict[str, int]) -> None:
+    """Raise BenchError unless the published data give the published numbers of patches."""
+    if geometry is not None and geometry.counts and patches != geometry.counts:
+        raise BenchError(
+            f"{name}: geometry {geometry.name} gives {patches} patches by split, published are {geometry.counts}; "
+            "images are missing or of another size: acquire it again"
+        )
 
 
 def _collect(name: str, target: Target, raw: Path, description: Path, scale: str) -> Collection:

@@ -1,0 +1,47 @@
+"""A validation part set aside from the training units, for studies that select weights by it."""
+
+from dataclasses import replace
+
+from bench.data.prepare.collection import Collection, Handled
+from bench.errors import BenchError
+from bench.seeds import seed_for
+
+PUBLISHED_VAL = "published_val"
+"""Name of a published validation list beside the part set aside, which is `val`."""
+
+
+def hold_out(collection: Collection, share: float, dataset: str) -> Collection:
+    """Return the collection with `share` of its training units as `val`, at least one unit and never all.
+
+    Units are drawn by the hash of their names, so that neither their order nor one unit more moves the others far:
+    the same units come in every study. A published `val` is kept under the name `published_val`, and scored
+    there where it is what papers score; a mirrored frame of a unit set aside is left out of both. Raises
+    BenchError for fewer than two units.
+    """
+    training = collection.splits["train"]
+    units = sorted(
+        {collection.unit_of(sample) for sample in training},
+        key=lambda unit: (seed_for("holdout", dataset, unit), unit),
+    )
+    if len(units) < 2:
+        raise BenchError(
+            f"the training split has {len(units)} {collection.unit} ({', '.join(units)}); a part to validate on is "
+            "drawn by whole ones and needs at least 2: use selection: official"
+        )
+    aside = set(units[: min(max(round(share * len(units)), 1), len(units) - 1)])
+    chosen = [sample for sample in training if collection.unit_of(sample) in aside]
+    mirrored = [sample for sample in chosen if sample in collection.flips]
+    splits = {name: ids for name, ids in collection.splits.items() if name != "val"}
+    splits["train"] = tuple(sample for sample in training if collection.unit_of(sample) not in aside)
+    splits["val"] = tuple(sample for sample in chosen if sample not in collection.flips)
+    evaluated = collection.evaluation_split
+    if collection.splits.get("val"):
+        splits[PUBLISHED_VAL] = collection.splits["val"]
+        evaluated = PUBLISHED_VAL if evaluated == "val" else evaluated
+    return replace(
+        collection,
+        splits=splits,
+        evaluation_split=evaluated,
+        flips={name: source for name, source in collection.flips.items() if name not in mirrored},
+        handled=(*collection.handled, *(Handled("holdout-mirrored-left-out", name, 1) for name in mirrored)),
+    )
