@@ -9,6 +9,8 @@
     mean, std     n numbers each, input normalisation in stored units
     head          classifier: {"image_size": S}; segmenter: {"head_channels", "aux_channels", "pool_scales"}
     digest        of the run that wrote them
+    scene         segmenter: {"channels": names and types, "classes": names and colours, "window", "stride"}, with
+                  which pictures of one's own are read and predictions painted; absent in older files
 
 Equal content gives equal bytes. A tensor is loaded, adapted, new or left out, each by a rule and with a row
 in the log; anything else is an error.
@@ -76,11 +78,19 @@ def load_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         model = build_classifier(architecture, spec["channels"], spec["num_classes"], 0.0, head["image_size"])
     else:
         model = Segmenter(architecture, spec["channels"], spec["num_classes"], **head)
-    tensors, expected = _read_tensors(path), model.state_dict()
+    load_strictly(model, read_tensors(path), path)
+    return model.eval(), spec
+
+
+def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Give a model all of its tensors, which come from `path`.
+
+    Raises BenchError, before anything is changed, if one is missing, left over, or of another shape or type.
+    """
+    expected = model.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         _match(path, name, tensors.get(name), expected.get(name))
     model.load_state_dict(tensors)
-    return model.eval(), spec
 
 
 def architecture_of(spec: Mapping[str, Any]) -> Backbone:
@@ -125,7 +135,7 @@ def load_classifier_weights_into(segmenter: Segmenter, path: Path, stem: str) ->
         )
     family = architecture.family
     stem_weight, stem_prefix, head_prefixes = STEM_WEIGHT[family], STEM_PREFIX[family], HEAD_PREFIXES[family]
-    own, tensors = segmenter.backbone.state_dict(), _read_tensors(path)
+    own, tensors = segmenter.backbone.state_dict(), read_tensors(path)
     values, rows = dict(own), {}
     for name in sorted(own.keys() | tensors.keys()):
         drawn, found = own.get(name), tensors.get(name)
@@ -173,7 +183,8 @@ def _describe(tensor: Tensor | None) -> str:
     return "missing" if tensor is None else f"{list(tensor.shape)} {tensor.dtype}"
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file by name. Raises BenchError if it is missing or no such file."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -195,7 +206,7 @@ def _spec_path(path: Path) -> Path:
 
 def _check_spec(spec: Mapping[str, Any], path: Path) -> None:
     """Raise BenchError unless the spec has the keys that the module describes, and n means and deviations."""
-    if set(spec) != _KEYS:
+    if set(spec) - {"scene"} != _KEYS:
         raise BenchError(f"{path}: a model spec has the keys {sorted(_KEYS)}; found {sorted(spec)}")
     kind = spec["kind"]
     if kind not in _HEAD_KEYS:

@@ -47,10 +47,10 @@ def parameter_groups(
 
 
 def adamw(
-    groups: list[dict[str, Any]], *, betas: tuple[float, float], device: torch.device
+    groups: list[dict[str, Any]], *, betas: tuple[float, float], device: torch.device, eps: float = 1e-8
 ) -> torch.optim.AdamW:
-    """Return AdamW (eps 1e-8) over `groups`, fused where the device has it; `set_lr` gives it its rate."""
-    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=1e-8, fused=device.type in ("cpu", "cuda"))
+    """Return AdamW over `groups`, fused where the device has it; `set_lr` gives it its rate."""
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=eps, fused=device.type in ("cpu", "cuda"))
 
 
 def has_bfloat16(device: torch.device) -> bool:

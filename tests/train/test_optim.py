@@ -1,14 +1,20 @@
 """Learning rates against values worked out by hand and against timm; parameter groups against timm's."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from timm.data import create_transform
+from timm.data.auto_augment import RandAugment
 from timm.optim import param_groups_weight_decay
 from timm.scheduler.cosine_lr import CosineLRScheduler
 
+from bench.data.transforms_classification import TrainTransform
 from bench.models.backbone import build_classifier
 from bench.models.upernet import Segmenter
+from bench.study.reading import load_study
 from bench.study.schema import Backbone
 from bench.train.optim import (
     POSITION_TABLES,
@@ -46,6 +52,107 @@ def test_cosine_rates_equal_timms(warmup):
         oracle.step_update(step)
         ours = cosine_lr(step, steps=50, warmup_steps=warmup, peak=4e-3, warmup_lr=1e-5, min_lr=1e-6)
         assert ours == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+
+
+PAPER = load_study(Path(__file__).parents[2] / "config" / "paper.yaml").pretrain
+IMAGES = 1_281_167
+# What the two repositories do, by their own words: peak, first and last rate, and when the decay starts.
+PUBLISHED = {
+    "convnext_tiny": (4e-3, 0.0, 1e-6, IMAGES // 4096),
+    "swin_tiny_patch4_window7_224": (5e-4 * 1024 / 512, 5e-7 * 1024 / 512, 5e-6 * 1024 / 512, IMAGES // 1024),
+}
+
+
+def paper_rate(recipe, step: int, per_epoch: int) -> float:
+    return cosine_lr(
+        step,
+        steps=recipe.epochs * per_epoch,
+        warmup_steps=round(recipe.warmup * per_epoch),
+        peak=recipe.lr,
+        warmup_lr=recipe.warmup_lr,
+        min_lr=recipe.min_lr,
+    )
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_papers_rates_are_the_published_formulas_at_every_step(name):
+    peak, first, last, per_epoch = PUBLISHED[name]
+    steps, warmup = 300 * per_epoch, 20 * per_epoch
+    assert IMAGES // PAPER[name].batch_size == per_epoch  # 312 and 1251 steps an epoch
+    for step in range(0, steps, 997):
+        if step < warmup:
+            expected = first + (peak - first) * step / warmup
+        else:
+            expected = last + 0.5 * (peak - last) * (
+                1 + math.cos(math.pi * (step - warmup) / (steps - warmup))
+            )
+        assert paper_rate(PAPER[name], step, per_epoch) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("epochs", [300, 100, 30])
+def test_the_papers_rates_are_timms_and_a_shorter_budget_scales_them(name, epochs):
+    recipe, per_epoch = replace(PAPER[name], epochs=epochs), 15
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=recipe.lr)
+    # The warm-up is 20 of 300 epochs whatever the budget; timm counts the cosine from its end.
+    warmup = epochs * per_epoch // 15
+    oracle = CosineLRScheduler(
+        optimizer, t_initial=epochs * per_epoch - warmup, lr_min=recipe.min_lr, warmup_t=warmup,
+        warmup_lr_init=recipe.warmup_lr, warmup_prefix=True, t_in_epochs=False,
+    )  # fmt: skip
+    rates = []
+    for step in range(epochs * per_epoch):
+        oracle.step_update(step)
+        rates.append(paper_rate(recipe, step, per_epoch))
+        assert rates[-1] == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+    assert rates.index(max(rates)) == warmup and rates[-1] < recipe.min_lr + 1e-3 * recipe.lr
+
+
+@pytest.mark.parametrize(
+    ("name", "family"), [("convnext_tiny", "convnext"), ("swin_tiny_patch4_window7_224", "swin")]
+)
+def test_the_papers_optimizer_is_the_published_one(name, family):
+    # ConvNeXt optim_factory.py spares every 1-D tensor and bias; Swin optimizer.py these and, by keyword, its
+    # position tables. AdamW as both have it.
+    recipe, architecture = PAPER[name], {"convnext": CONVNEXT, "swin": SWIN}[family]
+    model = build_classifier(architecture, 3, 3, 0.0, 32)
+    groups = parameter_groups(model.named_parameters(), weight_decay=recipe.weight_decay)
+    decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    tables = ("absolute_pos_embed", "relative_position_bias_table")
+    for label, parameter in model.named_parameters():
+        spared = parameter.ndim == 1 or label.endswith(".bias") or any(word in label for word in tables)
+        assert (id(parameter) in decayed) != spared, label
+    optimizer = adamw(groups, betas=recipe.betas, eps=recipe.eps, device=torch.device("cpu"))
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.0, 0.05}
+    assert all((g["betas"], g["eps"]) == ((0.9, 0.999), 1e-8) for g in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_papers_randaugment_is_that_of_timms_factory(name):
+    recipe, mean = PAPER[name], (123.675, 116.28, 103.53)
+    factory = create_transform(
+        recipe.crop, is_training=True, auto_augment=recipe.randaugment, color_jitter=0.4, interpolation="bicubic",
+        re_prob=recipe.erasing, re_mode="pixel", re_count=1, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
+    )  # fmt: skip
+    # The factory: crop, flip, RandAugment (and so no colour jitter), to tensor, normalise, erase.
+    names = [type(part).__name__ for part in factory.transforms]
+    assert "ColorJitter" not in names
+    theirs = next(part for part in factory.transforms if isinstance(part, RandAugment))
+    ours = TrainTransform(recipe.crop, recipe.scale_min, recipe.randaugment, mean).augment
+    assert isinstance(ours, RandAugment) and ours.num_layers == theirs.num_layers == 2
+    for mine, timms in zip(ours.ops, theirs.ops, strict=True):
+        assert (mine.name, mine.prob, mine.magnitude, mine.magnitude_std, mine.magnitude_max) == (
+            timms.name, timms.prob, timms.magnitude, timms.magnitude_std, timms.magnitude_max
+        )  # fmt: skip
+        assert mine.aug_fn is timms.aug_fn and mine.level_fn is timms.level_fn
+        assert mine.hparams["translate_const"] == timms.hparams["translate_const"]
+        assert mine.hparams["img_mean"] == timms.hparams["img_mean"]
+        assert int(mine.kwargs["resample"]) == int(timms.kwargs["resample"])
+    crop = factory.transforms[0]
+    assert tuple(crop.scale) == (recipe.scale_min, 1.0) and crop.ratio == (3 / 4, 4 / 3)
+    eraser = factory.transforms[-1]
+    assert (eraser.probability, eraser.min_area, eraser.max_area) == (recipe.erasing, 0.02, 1 / 3)
+    assert eraser.per_pixel and (eraser.min_count, eraser.max_count) == (1, 1)
 
 
 def test_poly_rates_are_those_worked_out_by_hand():
