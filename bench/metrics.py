@@ -117,15 +117,25 @@ def value_of(totals: Totals, metric: str, classes: Sequence[str], leave_out: Seq
 
 
 def influence_of(
-    totals: NDArray[np.int64], metric: str, classes: Sequence[str], leave_out: Sequence[int] = ()
+    totals: Totals,
+    metric: str,
+    classes: Sequence[str],
+    leave_out: Sequence[int] = (),
+    *,
+    leave_one_out: bool = False,
 ) -> Floats:
-    """Return what each unit adds to a metric around its value: influence values (..., unit), mean zero over
-    units.
+    """Return what each unit adds to a metric around its value: influence values (..., unit).
 
-    `totals`: int64 (..., unit, 3, C). With unit weights w (all 1) the metric is a smooth function of the
+    `totals`: (..., unit, 3, C). With unit weights w (all 1) the metric is a smooth function of the
     weighted totals; unit i gets n times its derivative along w_i. For a mean of ratios N_c / D_c this is n *
     mean_c (n_ci - N_c / D_c * d_ci) / D_c; classes outside the mean add nothing (the delta method; F. R.
-    Hampel, The influence curve and its role in robust estimation, JASA 1974). NaN where the metric is NaN.
+    Hampel, The influence curve and its role in robust estimation, JASA 1974). Their mean over units is 0.
+
+    `leave_one_out`: instead what the metric loses without unit i, ratio by ratio (n_ci - N_c / D_c * d_ci) /
+    (D_c - d_ci), times sqrt(n (n - 1)), centred: their variance over n is the jackknife's (B. Efron and C.
+    Stein, The jackknife estimate of variance, Ann. Statist. 1981) without its factor (n - 1) / n, for a fixed
+    set of classes. With few units of unequal size the derivative understates the spread by a third. A class
+    that only unit i holds says nothing of its spread and adds 0. NaN where the metric is NaN.
     """
     units = totals.shape[-3]
     whole = totals.sum(axis=-3)
@@ -133,19 +143,36 @@ def influence_of(
         pixels = totals[..., 1, :].sum(axis=-1)
         all_pixels = pixels.sum(axis=-1, keepdims=True)
         error = totals[..., 0, :].sum(axis=-1) - overall_accuracy(whole)[..., None] * pixels
-        of_all: Floats = units * _ratio(error, all_pixels, empty=np.nan)
-        return of_all
+        if not leave_one_out:
+            of_all: Floats = units * _ratio(error, all_pixels, empty=np.nan)
+            return of_all
+        undefined = np.where(all_pixels == 0, np.nan, 0.0)
+        return _centred(jackknife_scale(units) * _ratio(error, all_pixels - pixels, empty=0.0) + undefined)
     score = MEANS[metric] if metric in MEANS else _class_metric(metric, classes)[0]
     numerator, denominator = _terms(totals, score)
     ratio = class_score(whole, score)[..., None, :]
     scale = _terms(whole, score)[1][..., None, :]
     moved = numerator - np.nan_to_num(ratio) * denominator
-    per_class = units * _ratio(moved, scale, empty=0.0)
+    if leave_one_out:
+        per_class = jackknife_scale(units) * _ratio(moved, scale - denominator, empty=0.0)
+        per_class -= per_class.mean(axis=-2, keepdims=True)
+    else:
+        per_class = units * _ratio(moved, scale, empty=0.0)
     if metric not in MEANS:
         index = _class_metric(metric, classes)[1]
         return np.where(np.isnan(ratio[..., index]), np.nan, per_class[..., index])
     kept = _kept(whole, leave_out)[..., None, :]
     return _ratio(np.where(kept, per_class, 0.0).sum(axis=-1), kept.sum(axis=-1), empty=np.nan)
+
+
+def jackknife_scale(units: int) -> float:
+    """Return sqrt(n (n - 1)): from what a score loses without one of n units to influence values."""
+    return float(np.sqrt(units * (units - 1)))
+
+
+def _centred(values: Floats) -> Floats:
+    centred: Floats = values - values.mean(axis=-1, keepdims=True)
+    return centred
 
 
 def _class_metric(metric: str, classes: Sequence[str]) -> tuple[ClassScore, int]:

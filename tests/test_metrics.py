@@ -138,6 +138,31 @@ def test_influence_predicts_the_jackknife_with_many_units() -> None:
     assert np.std(influence / 399) > 1e-4
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(unit_counts, st.sampled_from(["mIoU", "mF1", "OA", "IoU/b", "F1/c", "precision/a", "recall/b"]))
+def test_leave_one_out_is_what_the_metric_loses_without_the_unit(
+    counts: NDArray[np.int64], metric: str
+) -> None:
+    # Every class in two units at least, so that no class leaves the mean with a unit.
+    totals = metrics.class_totals(counts + 1)
+    whole = totals.sum(axis=0)
+    value = metrics.value_of(whole, metric, CLASSES)
+    # sqrt(n (n - 1)) for five units
+    lost = np.sqrt(20) * (value - metrics.value_of(whole - totals, metric, CLASSES))
+    found = metrics.influence_of(totals, metric, CLASSES, leave_one_out=True)
+    np.testing.assert_allclose(found, lost - lost.mean(), atol=1e-12)
+    assert np.isfinite(metrics.influence_of(totals[:1], metric, CLASSES, leave_one_out=True)).all()
+
+
+def test_a_class_that_one_unit_alone_holds_says_nothing_of_its_spread() -> None:
+    counts = np.zeros((3, 3, 3), dtype=np.int64)
+    counts[:, 0, 0] = 10
+    counts[1, 1, 1], counts[1, 1, 2] = 5, 5
+    totals = metrics.class_totals(counts)
+    assert (metrics.influence_of(totals, "IoU/b", CLASSES, leave_one_out=True) == 0).all()
+    assert np.isnan(metrics.influence_of(totals[:1], "IoU/b", CLASSES, leave_one_out=True)).all()
+
+
 def test_influence_of_leading_axes_is_that_of_each_run_alone() -> None:
     totals = metrics.class_totals(np.random.default_rng(1).integers(0, 9, (2, 4, 3, 3)))
     both = metrics.influence_of(totals, "mF1", CLASSES, [0])

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from bench import metrics
 from bench.seeds import seed_for
-from bench.stats import contrasts, intervals
+from bench.stats import contrasts, intervals, panels
 from bench.stats.classifiers import Classified
 from bench.stats.intervals import Floats, Interval
+from bench.stats.power import TARGET, power_of_equivalence, power_of_t, seeds_needed, spread_of, units_needed
 from bench.stats.scores import Evaluated, class_sets
 from bench.stats.verdicts import (
     INCONCLUSIVE,
@@ -19,6 +21,7 @@ from bench.stats.verdicts import (
     Claim,
     judge,
     points,
+    tost,
 )
 from bench.study.recipes import Evaluation
 from bench.study.schema import Comparison, Repetitions
@@ -77,7 +80,8 @@ class Evidence:
             raise NotComparable(f"{claim.metric} is undefined: no class of the mean occurs")
         generator = np.random.default_rng(seed_for("bootstrap", claim.dataset, self.comparison.seed))
         level = 2 * self.comparison.level
-        interval, _, values = contrasts.interval_of(flat, level, self.comparison.resamples, generator)
+        found_interval = panels.interval_of(flat, level, self.comparison.resamples, generator)
+        interval, values = found_interval.default, found_interval.values
         evaluation = self.evaluations[claim.dataset]
         remarks = [f"{', '.join(e.backbone for e in found)}; {evaluation.primary} labels"]
         if evaluation.leave_out and claim.metric in metrics.MEANS:
@@ -89,21 +93,21 @@ class Evidence:
             remarks.append(self._against_each(claim, found, baseline))
         return Finding(interval=interval, values=values, remarks=tuple(remarks))
 
-    def _terms(self, claim: Claim, e: Evaluated, baseline: str | None) -> list[tuple[float, contrasts.Panel]]:
+    def _terms(self, claim: Claim, e: Evaluated, baseline: str | None) -> list[tuple[float, panels.Panel]]:
         evaluation = self.evaluations[e.dataset]
         left_out = list(class_sets(e, evaluation).values())[-1]
         arms = [claim.arm] if baseline is None else [claim.arm, baseline]
-        cells = contrasts.paired(e, *arms)
+        cells = panels.paired(e, *arms)
         if not cells[0]:
             raise NotComparable(f"{' and '.join(arms)} share no seed on {e.dataset}/{e.backbone}")
         try:
-            panels = [
-                contrasts.panel(e, c, self.design, claim.metric, evaluation.primary, left_out) for c in cells
+            held = [
+                panels.panel(e, c, self.design, claim.metric, evaluation.primary, left_out) for c in cells
             ]
-            panels[0].values()
+            held[0].values()
         except ValueError as error:
             raise NotComparable(str(error)) from None
-        return list(zip((1.0, -1.0), panels, strict=False))
+        return list(zip((1.0, -1.0), held, strict=False))
 
     def _against_each(self, claim: Claim, found: Sequence[Evaluated], primary: str) -> str:
         """Return the gain against each baseline in words: the pre-declared one decides, the others are
@@ -146,8 +150,16 @@ class Evidence:
         remarks = (f"{', '.join(c.backbone for c in found)}; {seeds} pre-training(s) and {images} images",)
         return Finding(interval=interval, values=values_over, remarks=remarks)
 
-    def _deciding(self, values: Floats) -> str:
-        """Return what would decide, from where the spread lies."""
+    def _equivalence(self, claim: Claim, finding: Finding) -> float:
+        """Return the p of the two one-sided tests; NaN for an ordering and where units alone were resampled."""
+        if claim.low is None or claim.high is None or len(finding.values) < 2:
+            return float("nan")
+        estimate, error, df, _ = intervals.t_terms(finding.values)
+        margin = self.comparison.margin
+        return tost(estimate, error, df, claim.low - margin, claim.high + margin)
+
+    def _deciding(self, claim: Claim, values: Floats) -> str:
+        """Return what would decide: how many seeds or units, if the truth is the paper's, and where the spread lies."""
         seeds, units = values.shape
         runs = (
             "fine-tunings"
@@ -156,12 +168,26 @@ class Evidence:
         )
         if seeds < 2 or units < 2:
             return f"more {runs if seeds < 2 else 'test units'} would tell more"
-        parts = intervals.crossed_components(values)
-        if parts.seed + parts.unit == 0:
+        spread, level = spread_of(values), self.comparison.level
+        parts = spread.between_seeds / seeds, spread.between_units / units
+        if sum(parts) == 0:
             return ""
-        share = parts.seed / (parts.seed + parts.unit)
+        share = parts[0] / sum(parts)
+        if claim.low is None or claim.high is None:
+            power = partial(power_of_t, self.comparison.margin, level=2 * level)
+            assumed = "the true difference is the margin"
+        else:
+            width = (claim.high - claim.low) / 2 + self.comparison.margin
+            power = partial(power_of_equivalence, width, level=level)
+            assumed = "the paper is right"
+        found = ((seeds_needed(power, spread), runs), (units_needed(power, spread), "test units"))
+        enough = [f"{number} {what}" for number, what in found if number]
+        words = " or ".join(enough) if enough else "no number of seeds or units alone"
         wanted = runs if share > 0.5 else "test units"
-        return f"{100 * share:.0f} % of the spread is between {runs}: more {wanted} would tell most"
+        return (
+            f"if {assumed}, {words} would decide with probability {TARGET:g}; {100 * share:.0f} % of the spread is "
+            f"between {runs}: more {wanted} would tell most"
+        )
 
     def rows(self, claims: Sequence[Claim]) -> Iterator[dict[str, Any]]:
         """Yield one row a claim, as in verdicts.csv. The interval is at 1 - 2 x level, that of the two
@@ -177,6 +203,7 @@ class Evidence:
                 "paper_low": claim.low,
                 "paper_high": claim.high,
                 "margin": self.comparison.margin,
+                "level": self.comparison.level,
             }
             hurdle = SCALES.get(self.scale)
             try:
@@ -187,10 +214,11 @@ class Evidence:
                 continue
             interval = finding.interval
             row |= {"value": interval.estimate, "low": interval.low, "high": interval.high}
+            row |= {"p_equivalence": self._equivalence(claim, finding)}
             if hurdle:
                 verdict, why = NOT_COMPARABLE, hurdle
             else:
                 verdict, why = judge(claim.kind, interval, claim.low, claim.high, self.comparison.margin)
-                if verdict == INCONCLUSIVE and (deciding := self._deciding(finding.values)):
+                if verdict == INCONCLUSIVE and (deciding := self._deciding(claim, finding.values)):
                     why += f"; {deciding}"
             yield row | {"verdict": verdict, "reason": "; ".join([why, *finding.remarks])}

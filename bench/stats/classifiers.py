@@ -1,9 +1,12 @@
 """Top-1 of the pre-trained classifiers: per image and channel order, read strictly."""
 
+import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,17 +43,21 @@ class Classified:
     cells: tuple[ExpectedClassifier, ...]
     correct: dict[str, NDArray[np.bool_]]
 
+    def drawn(self, order: str) -> list[str]:
+        """Return the orders that one of the study stands for: itself, or the arrangements drawn for `random`."""
+        return [name for name in self.correct if re.fullmatch(rf"{order}\d*", name)]
+
     def values(self, strategy: str, order: str) -> dict[int, Floats]:
         """Return for each seed the share of channel counts at which an image is right: seed -> (image,).
 
         The strategy in its plain form only (csp-4ch, not csp-batch-4ch), averaged over its channel counts.
         """
-        if order not in self.correct:
+        if not (names := self.drawn(order)):
             return {}
         found: dict[int, list[NDArray[np.bool_]]] = {}
         for index, cell in enumerate(self.cells):
             if cell.label == f"{strategy}-{cell.channels}ch":
-                found.setdefault(cell.seed, []).append(self.correct[order][index])
+                found.setdefault(cell.seed, []).extend(self.correct[name][index] for name in names)
         return {seed: np.mean(rows, axis=0, dtype=np.float64) for seed, rows in sorted(found.items())}
 
 
@@ -105,7 +112,7 @@ def _correct(path: Path, orders: Sequence[str], cells: int) -> dict[str, NDArray
     try:
         with np.load(path, allow_pickle=False) as arrays:
             found = {order: arrays[f"correct/{order}"] for order in orders}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error) as error:
         raise BenchError(
             f"{path}: missing, damaged or without an order ({error}); run the evaluation again"
         ) from None
@@ -118,9 +125,13 @@ def _correct(path: Path, orders: Sequence[str], cells: int) -> dict[str, NDArray
 
 
 def top1_rows(classified: Classified) -> Iterator[dict[str, Any]]:
-    """Yield one row for every classifier and channel order, as in top1.csv."""
-    for order, correct in classified.correct.items():
-        for cell, row in zip(classified.cells, correct, strict=True):
+    """Yield one row for every classifier and channel order, as in top1.csv; `random` is the mean over those drawn."""
+    orders = {order: [order] for order in classified.correct}
+    if drawn := classified.drawn("random"):
+        orders["random"] = drawn
+    for order, names in orders.items():
+        for index, cell in enumerate(classified.cells):
+            rows = np.array([classified.correct[name][index] for name in names])
             yield {
                 "backbone": classified.backbone,
                 "label": cell.label,
@@ -128,6 +139,6 @@ def top1_rows(classified: Classified) -> Iterator[dict[str, Any]]:
                 "channels": cell.channels,
                 "seed": cell.seed,
                 "order": order,
-                "value": float(row.mean(dtype=np.float64)),
-                "images": len(row),
+                "value": float(rows.mean(dtype=np.float64)),
+                "images": rows.shape[1],
             }

@@ -1,9 +1,8 @@
 """The comparison of one study: from evaluation outputs to the tables of scores, contrasts, verdicts and
 receipts.
 
-`scores.csv`, `comparisons.csv`, `verdicts.csv`, `top1.csv` and `alarms.csv` carry no time, commit or host:
-same counts, same bytes. `cost.csv` and `receipts.csv` stand apart. Fractions are float64 written so that they
-read back exactly; what is undefined is an empty cell.
+All but `notes.csv`, `cost.csv` and `receipts.csv` carry no time, commit or host: same counts, same bytes. Fractions are
+float64 written so that they read back exactly; what is undefined is an empty cell.
 """
 
 import csv
@@ -19,7 +18,12 @@ from bench.errors import BenchError
 from bench.record import Record, read_record, write_text
 from bench.stats.claims import Evidence
 from bench.stats.classifiers import ExpectedClassifier, read_classifiers, top1_rows
-from bench.stats.contrasts import comparison_rows, correct
+from bench.stats.context import read_context
+from bench.stats.contrasts import class_rows, comparison_rows, correct, subset_rows
+from bench.stats.forecast import forecast_rows
+from bench.stats.measures import boundary_rows, further_contrasts, spectral_rows
+from bench.stats.protocols import check_arms, check_evaluations, name_of, note_rows
+from bench.stats.ranks import rank_rows
 from bench.stats.scores import (
     TOP1,
     Evaluated,
@@ -37,13 +41,43 @@ TABLES: dict[str, str] = {
     "comparisons": (
         "dataset backbone treatment baseline metric pixels classes treatment_value baseline_value estimate "
         "low high level df method question seeds units p p_holm p_models p_seeds smallest_p family decides "
-        "statement same_run bootstrap_low bootstrap_high"
+        "statement same_run bootstrap_low bootstrap_high bca_low bca_high best_baseline detectable paired_d hedges_g "
+        "standardised improvement"
+    ),
+    "classes": (
+        "dataset backbone treatment baseline metric pixels treatment_value baseline_value estimate low high level df p "
+        "p_holm seeds units family statement"
+    ),
+    "subsets": (
+        "dataset backbone subset treatment baseline metric pixels classes treatment_value baseline_value estimate low "
+        "high level df method seeds units statement"
+    ),
+    "tests": (
+        "dataset backbone treatment baseline metric pixels classes test question statistic p smallest_p pairs exact "
+        "reachable"
+    ),
+    "boundary": "dataset backbone arm pretrain_seed seed metric width region value units",
+    "spectral": "dataset backbone arm pretrain_seed seed probe strength metric value units",
+    "further": (
+        "dataset backbone measure treatment baseline treatment_value baseline_value estimate low high level df method "
+        "p seeds units statement"
+    ),
+    "ranks": (
+        "arm average_rank best_in blocks arms friedman p_friedman p_iman_davenport critical_difference level statement"
+    ),
+    "posthoc": "first second rank_difference critical_difference p_nemenyi blocks level",
+    "power": (
+        "dataset backbone treatment baseline metric pixels classes claim assumed half_width seeds units standard_error "
+        "power seeds_needed units_needed detectable statement"
     ),
     "verdicts": (
-        "claim dataset backbone kind metric paper_low paper_high value low high margin verdict reason"
+        "claim dataset backbone kind metric paper_low paper_high value low high margin verdict reason level "
+        "p_equivalence"
     ),
     "top1": "backbone label strategy channels seed order value images",
+    "context": "dataset method backbone metric value classes protocol source status",
     "alarms": "kind dataset backbone first second reason",
+    "notes": "kind value runs reason",
     "cost": "stage name wall_seconds peak_memory_bytes device",
     "receipts": "stage name digest commit dirty python packages machine device host_cores",
 }
@@ -63,13 +97,15 @@ def compare(
     classifiers: Sequence[ExpectedClassifier] = (),
     digests: Mapping[str, str] | None = None,
     records: Sequence[Path] = (),
+    context: Path | None = None,
     partial: bool = False,
 ) -> list[dict[str, Any]]:
     """Write every table of a study into the folder `out`, each whole or not at all; return the alarms.
 
     `evaluations`: record.json (or folder) of each evaluation, top-1 among them. `expected`, `classifiers`:
     what the study asks for. `settings`: how each dataset is scored. `digests`: the study's digest of each
-    evaluation, "dataset/backbone" or "top1/backbone". `records`: further records for cost and receipts.
+    evaluation, "dataset/backbone" or "top1/backbone". `records`: further records for cost and receipts, the trainings'
+    among them. `context`: published results of other work, passed on.
     `partial`: a missing cell is listed in alarms.csv instead of stopping the comparison.
 
     Warns (UserWarning) of each alarm. Raises BenchError, naming the cell, for anything stale, foreign, given
@@ -85,9 +121,15 @@ def compare(
     classified, missing_top1 = read_classifiers(top1_paths, classifiers, digests, partial=partial)
     for found in evaluated:
         _check_protocol(found, settings)
-    contrasts = [
-        row for e in evaluated for row in comparison_rows(e, settings[e.dataset], comparison, repetitions)
-    ]
+    check_evaluations(evaluated)
+    check_arms(read.values())
+    contrasts, classes, subsets = (
+        [row for e in evaluated for row in rows_of(e, settings[e.dataset], comparison, repetitions)]
+        for rows_of in (comparison_rows, class_rows, subset_rows)
+    )
+    correct([*contrasts, *classes], comparison)
+    scores = [row for e in evaluated for row in score_rows(e, settings[e.dataset])]
+    ranks, pairs = rank_rows(_blocks(scores), comparison.level)
     evidence = Evidence(
         evaluated=evaluated,
         classified=classified,
@@ -103,11 +145,26 @@ def compare(
         gap = {"kind": "missing", "dataset": place, "backbone": backbone, "first": title}
         alarms.append(gap | {"reason": "the study asks for this run and it is not there"})
     tables: dict[str, Iterable[Mapping[str, Any]]] = {
-        "scores": [row for e in evaluated for row in score_rows(e, settings[e.dataset])],
-        "comparisons": correct(contrasts, comparison),
+        "scores": scores,
+        "comparisons": contrasts,
+        "classes": classes,
+        "subsets": subsets,
+        "tests": [test for row in contrasts for test in row.get("_tests", [])],
+        "boundary": [row for e in evaluated for row in boundary_rows(e, settings[e.dataset])],
+        "spectral": [row for e in evaluated for row in spectral_rows(e, settings[e.dataset])],
+        "further": [
+            row
+            for e in evaluated
+            for row in further_contrasts(e, settings[e.dataset], comparison, repetitions)
+        ],
+        "ranks": ranks,
+        "posthoc": pairs,
+        "power": forecast_rows(contrasts, claims, comparison),
         "verdicts": evidence.rows(claims),
         "top1": [row for c in classified for row in top1_rows(c)],
+        "context": read_context(context) if context else [],
         "alarms": alarms,
+        "notes": note_rows(read.values()),
         "cost": [_cost(record) for record in read.values()],
         "receipts": [_receipt(record) for record in read.values()],
     }
@@ -117,6 +174,19 @@ def compare(
     for alarm in alarms:
         warnings.warn(f"{alarm['kind']}: {alarm['first']}: {alarm['reason']}", stacklevel=2)
     return alarms
+
+
+def _blocks(scores: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return the mean headline score of each arm on each dataset and backbone."""
+    held: dict[str, dict[str, list[float]]] = {}
+    for row in scores:
+        if row["primary"]:
+            block = held.setdefault(f"{row['dataset']}/{row['backbone']}", {})
+            block.setdefault(row["arm"], []).append(row["value"])
+    return {
+        block: {arm: math.fsum(values) / len(values) for arm, values in arms.items()}
+        for block, arms in held.items()
+    }
 
 
 def _check_protocol(found: Evaluated, settings: Mapping[str, Evaluation]) -> None:
@@ -153,18 +223,9 @@ def identical_counts(evaluated: Evaluated) -> list[dict[str, Any]]:
     return alarms
 
 
-def _name(record: Record) -> str:
-    order = ["dataset", "backbone", "arm", "label"]
-    known = [key for key in order if key in record.names]
-    rest = sorted(key for key in record.names if key not in order and key != "study")
-    return "/".join(
-        str(record.names[key]) if key in order else f"{key}{record.names[key]}" for key in known + rest
-    )
-
-
 def _cost(record: Record) -> dict[str, Any]:
     kept = {key: record.receipt.get(key) for key in ("wall_seconds", "peak_memory_bytes", "device")}
-    return {"stage": record.stage, "name": _name(record), **kept}
+    return {"stage": record.stage, "name": name_of(record), **kept}
 
 
 def _receipt(record: Record) -> dict[str, Any]:
@@ -172,7 +233,7 @@ def _receipt(record: Record) -> dict[str, Any]:
     keys = ("commit", "dirty", "python", "machine", "device", "host_cores")
     return {
         "stage": record.stage,
-        "name": _name(record),
+        "name": name_of(record),
         "digest": record.digest,
         "packages": ";".join(f"{name} {packages[name]}" for name in sorted(packages)),
         **{key: record.receipt.get(key) for key in keys},

@@ -7,93 +7,26 @@ pre-trainings, which then are the seeds; with one pre-training the fine-tunings 
 statement is about *these pre-trained weights*.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench import metrics
+from bench.errors import BenchError
 from bench.seeds import seed_for
-from bench.stats import intervals, tests
-from bench.stats.intervals import Floats, Interval
+from bench.stats import tests
+from bench.stats.effects import effect_of
+from bench.stats.intervals import Floats
+from bench.stats.panels import grouped_by_pretraining, interval_of, paired, panel
+from bench.stats.power import detectable, spread_of
 from bench.stats.scores import Evaluated, class_sets
 from bench.study.recipes import Evaluation
 from bench.study.schema import Comparison, Repetitions
 
-
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """The trained models of one arm under one metric: int64 totals [seed, unit, 3, class], seeds as
-    trained.
-    """
-
-    totals: NDArray[np.int64]
-    groups: tuple[int, ...]
-    """The independent repetition that each trained model belongs to: 0, 1, ..."""
-    metric: str
-    classes: tuple[str, ...]
-    leave_out: tuple[int, ...]
-
-    def score(self, totals: Any) -> Floats:
-        """Return the metric of totals (..., 3, C)."""
-        return metrics.value_of(totals, self.metric, self.classes, self.leave_out)
-
-    def values(self) -> Floats:
-        """Return score plus influence value, [repetition, unit]; each row's mean is the repetition's
-        score.
-        """
-        influence = metrics.influence_of(self.totals, self.metric, self.classes, self.leave_out)
-        return grouped((self.score(self.totals.sum(axis=1))[:, None] + influence).T, self.groups).T
-
-    def resampled(self, of_units: Floats) -> Floats:
-        """Return the score in each resample of the units, [resample, repetition]."""
-        return grouped(intervals.resampled_scores(self.totals, of_units, self.score), self.groups)
-
-
-def grouped(values: Floats, groups: Sequence[int]) -> Floats:
-    """Average the last axis over the members of each group: (..., models) to (..., groups)."""
-    member = np.array([[float(group == number) for group in groups] for number in range(max(groups) + 1)])
-    averaged: Floats = values @ (member / member.sum(axis=1, keepdims=True)).T
-    return averaged
-
-
-def paired(evaluated: Evaluated, *arms: str) -> list[list[int]]:
-    """Return for each arm the cells whose seeds all of the arms have, in the same order."""
-    by_seed = [{evaluated.cells[i].seed: i for i in evaluated.of_arm(arm)} for arm in arms]
-    common = sorted(set.intersection(*(set(cells) for cells in by_seed)))
-    return [[cells[seed] for seed in common] for cells in by_seed]
-
-
-def panel(
-    evaluated: Evaluated,
-    cells: Sequence[int],
-    design: Repetitions,
-    metric: str,
-    rule: str,
-    leave_out: tuple[int, ...],
-) -> Panel:
-    """Return the chosen cells as a panel; nested designs with several pre-trainings are grouped by
-    pre-training.
-    """
-    repetition = [
-        evaluated.cells[i].seed // (design.finetune if grouped_by_pretraining(design) else 1) for i in cells
-    ]
-    order = sorted(set(repetition))
-    return Panel(
-        totals=evaluated.totals(rule)[list(cells)],
-        groups=tuple(order.index(r) for r in repetition),
-        metric=metric,
-        classes=evaluated.classes,
-        leave_out=leave_out,
-    )
-
-
-def grouped_by_pretraining(design: Repetitions) -> bool:
-    """Return whether pre-trainings, not fine-tunings, are the seeds of the statistics."""
-    return design.design == "nested" and design.pretrain > 1
+Key = tuple[str, str, str]
+"""Metric, pixel rule, class set."""
 
 
 def question(design: Repetitions, seeds: int) -> str:
@@ -112,49 +45,76 @@ def scope(design: Repetitions, seeds: int, units: int) -> str:
     return f"for one pre-training: {seeds} fine-tuning{'s' * (seeds > 1)} and {of_units}"
 
 
-def interval_of(
-    terms: Sequence[tuple[float, Panel]], level: float, resamples: int, generator: np.random.Generator
-) -> tuple[Interval, Interval, Floats]:
-    """Return default interval, bootstrap interval and values [repetition, unit] of a weighted sum of panels.
-
-    With several repetitions the default is the crossed interval; with one trained model a cell the bootstrap
-    over units serves, unless there is but one unit. All panels share the bootstrap's weights; with no
-    `resamples` the bootstrap interval is NaN.
-    """
-    values = sum(weight * p.values() for weight, p in terms)
-    assert isinstance(values, np.ndarray)
-    seeds, units = values.shape
-    default = intervals.t_interval(values, level)
-    of_seeds, of_units = intervals.bootstrap_weights(seeds, units, resamples, generator)
-    per_seed = sum(weight * p.resampled(of_units) for weight, p in terms)
-    assert isinstance(per_seed, np.ndarray)
-    bootstrap = intervals.bootstrap_interval(default.estimate, per_seed, of_seeds, level)
-    if values.size == 1:
-        bootstrap = default
-    elif seeds == 1:
-        default = bootstrap
-    return default, bootstrap, values
-
-
 def comparison_rows(
     evaluated: Evaluated, evaluation: Evaluation, comparison: Comparison, design: Repetitions
 ) -> list[dict[str, Any]]:
     """Return the rows of comparisons.csv for one dataset and backbone, Holm's correction still open."""
+    sets = class_sets(evaluated, evaluation)
+    headline = headline_of(evaluated, evaluation)
+    wanted = [
+        (metric, rule, title)
+        for rule in sorted(evaluated.counts)
+        for metric, title in [(m, t) for m in metrics.MEANS for t in sets] + [("OA", "all")]
+    ]
+    rows = []
+    for baseline in _baselines(evaluated, comparison):
+        for key in wanted:
+            row = _row(evaluated, comparison, design, baseline, key, sets[key[2]], headline=key == headline)
+            rows += [row] if row else []
+    leading = [row for row in rows if row["_headline"]]
+    best = max((row["baseline_value"] for row in leading if not row["same_run"]), default=np.nan)
+    for row in leading:
+        row["best_baseline"] = bool(row["baseline_value"] == best)
+    return rows
+
+
+def class_rows(
+    evaluated: Evaluated, evaluation: Evaluation, comparison: Comparison, design: Repetitions
+) -> list[dict[str, Any]]:
+    """Return the rows of classes.csv: the score behind the headline, class by class, primary pixel rule."""
+    rows = []
+    for baseline in _baselines(evaluated, comparison):
+        for name in evaluated.classes:
+            key = (f"{metrics.MEANS[evaluation.metric]}/{name}", evaluation.primary, "all")
+            row = _row(evaluated, comparison, design, baseline, key, (), plain=True)
+            rows += [row | {"_family": "per class"}] if row else []
+    return rows
+
+
+def subset_rows(
+    evaluated: Evaluated, evaluation: Evaluation, comparison: Comparison, design: Repetitions
+) -> list[dict[str, Any]]:
+    """Return the rows of subsets.csv: headline metric and OA on each group of samples that the study names.
+
+    Raises BenchError for a group that no sample has.
+    """
+    rows = []
+    for subset in evaluation.subsets:
+        if subset not in evaluated.groups:
+            raise BenchError(
+                f"evaluate.{evaluated.dataset}.subsets: no sample of {evaluated.dataset}/{evaluated.backbone} is in a "
+                f"group {subset!r}; there are {sorted(evaluated.groups) or 'none'}: correct the study, or run the "
+                "evaluation again if it is older than the groups"
+            )
+        part = evaluated.groups[subset]
+        left_out = class_sets(part, evaluation)
+        headline = headline_of(part, evaluation)
+        for baseline in _baselines(part, comparison):
+            for key in (headline, ("OA", evaluation.primary, "all")):
+                row = _row(part, comparison, design, baseline, key, left_out[key[2]], plain=True)
+                rows += [row | {"subset": subset}] if row else []
+    return rows
+
+
+def headline_of(evaluated: Evaluated, evaluation: Evaluation) -> Key:
+    """Return metric, pixel rule and class set of the headline number."""
+    return evaluation.metric, evaluation.primary, list(class_sets(evaluated, evaluation))[-1]
+
+
+def _baselines(evaluated: Evaluated, comparison: Comparison) -> list[str]:
     if comparison.treatment not in evaluated.arms:
         return []
-    sets = class_sets(evaluated, evaluation)
-    headline = (evaluation.metric, evaluation.primary, list(sets)[-1])
-    rows = []
-    for baseline in evaluated.arms:
-        if baseline == comparison.treatment:
-            continue
-        for rule in sorted(evaluated.counts):
-            wanted = [(metric, title) for metric in metrics.MEANS for title in sets] + [("OA", "all")]
-            for metric, title in wanted:
-                key = (metric, rule, title)
-                row = partial(_row, evaluated, comparison, design, baseline, key, sets[title])
-                rows.append(row(headline=key == headline))
-    return [row for row in rows if row]
+    return [arm for arm in evaluated.arms if arm != comparison.treatment]
 
 
 def _row(
@@ -162,11 +122,13 @@ def _row(
     comparison: Comparison,
     design: Repetitions,
     baseline: str,
-    key: tuple[str, str, str],
+    key: Key,
     leave_out: tuple[int, ...],
     *,
-    headline: bool,
+    headline: bool = False,
+    plain: bool = False,
 ) -> dict[str, Any]:
+    """Return one contrast; `plain`: by t alone, without simulation, effect sizes or power."""
     metric, rule, title = key
     both = paired(evaluated, comparison.treatment, baseline)
     if not both[0]:
@@ -174,6 +136,7 @@ def _row(
     treated, base = (panel(evaluated, cells, design, metric, rule, leave_out) for cells in both)
     digests = [tuple(evaluated.cells[i].digest for i in cells) for cells in both]
     seeds, units = max(treated.groups) + 1, len(evaluated.units)
+    per_seed = [arm.values().mean(axis=1) for arm in (treated, base)]
     row: dict[str, Any] = {
         "dataset": evaluated.dataset,
         "backbone": evaluated.backbone,
@@ -182,8 +145,8 @@ def _row(
         "metric": metric,
         "pixels": rule,
         "classes": title,
-        "treatment_value": float(treated.values().mean()),
-        "baseline_value": float(base.values().mean()),
+        "treatment_value": float(per_seed[0].mean()),
+        "baseline_value": float(per_seed[1].mean()),
         "level": comparison.level,
         "seeds": seeds,
         "units": units,
@@ -195,45 +158,92 @@ def _row(
     if row["same_run"]:
         return row | {"estimate": 0.0, "method": "same run", "statement": "both arms are one run: no test"}
     if np.isnan(row["treatment_value"] - row["baseline_value"]):
-        return row | {
-            "method": "undefined",
-            "statement": "the score is undefined: no class of the mean occurs",
-        }
+        reason = "no class of the mean occurs" if metric in metrics.MEANS else "the class does not occur"
+        reason = "every pixel is ignored" if metric == "OA" else reason
+        return row | {"method": "undefined", "statement": f"the score is undefined: {reason}"}
     # Simulation is kept for the headline, and for designs in which nothing else can answer.
-    simulated = headline or seeds == 1
-    interval, bootstrap, values = interval_of(
+    simulated = (headline or seeds == 1) and not plain
+    found = interval_of(
         [(1.0, treated), (-1.0, base)],
         comparison.level,
         comparison.resamples if simulated else 0,
         # One seed a dataset: every arm and backbone is resampled with the same weights.
         np.random.default_rng(seed_for("bootstrap", evaluated.dataset, comparison.seed)),
     )
-    row |= {
-        "estimate": interval.estimate,
-        "low": interval.low,
-        "high": interval.high,
-        "df": interval.df,
-        "method": interval.method,
-        "question": question(design, seeds),
-        "statement": scope(design, seeds, units),
-    }
+    asked = question(design, seeds)
+    row |= {name: getattr(found.default, name) for name in ("estimate", "low", "high", "df", "method")}
+    row |= {"question": asked, "statement": scope(design, seeds, units)}
+    if plain:
+        return row | {"p": tests.t_test(found.values)}
+    row |= asdict(effect_of(*per_seed))
+    if seeds > 1 and units > 1:
+        row["detectable"] = detectable(spread_of(found.values), comparison.level)
     signs = np.random.default_rng(seed_for("sign-flip", evaluated.dataset, comparison.seed))
+    over_units = None
     if simulated:
-        models = tests.flip_units(treated.totals, base.totals, treated.score, signs, comparison.resamples)
-        row |= {"p_models": models.p, "bootstrap_low": bootstrap.low, "bootstrap_high": bootstrap.high}
-        if seeds == 1:
-            return row | {"p": models.p, "smallest_p": models.smallest_p}
-    over_seeds = tests.flip_differences(values.mean(axis=1), signs, comparison.resamples)
-    return row | {"p": tests.t_test(values), "p_seeds": over_seeds.p, "smallest_p": over_seeds.smallest_p}
+        row |= {"bootstrap_low": found.percentile.low, "bootstrap_high": found.percentile.high}
+        row |= {"bca_low": found.bca.low, "bca_high": found.bca.high}
+        over_units = tests.flip_units(treated.totals, base.totals, treated.score, signs, comparison.resamples)
+        row["p_models"] = over_units.p
+    gains = found.values.mean(axis=1)
+    over_seeds = tests.flip_differences(gains, signs, comparison.resamples)
+    if seeds == 1 and over_units is not None:
+        row |= {"p": over_units.p, "smallest_p": over_units.smallest_p}
+    else:
+        crossed = tests.t_test(found.values)
+        row |= {"p": crossed, "p_seeds": over_seeds.p, "smallest_p": over_seeds.smallest_p}
+    if headline:
+        row["_values"] = found.values
+        row["_tests"] = _tests(row, comparison, found.values, over_units, over_seeds)
+    return row
+
+
+def _tests(
+    row: dict[str, Any],
+    comparison: Comparison,
+    values: Floats,
+    over_units: tests.Flip | None,
+    over_seeds: tests.Flip,
+) -> list[dict[str, Any]]:
+    """Return the rows of tests.csv of one contrast: every test, with the question it answers."""
+    seeds, units = values.shape
+    asked, found = row["question"], []
+    if over_units is not None:
+        found.append(("sign-flip over units", tests.MODELS, units, over_units, np.nan))
+    if seeds > 1:
+        if units > 1:
+            plain = tests.Flip(p=row["p"], smallest_p=0.0, exact=False)
+            found.append(("crossed t", asked, seeds, plain, np.nan))
+        given = asked + tests.ON_UNITS
+        found.append(("sign-flip over seeds", given, seeds, over_seeds, np.nan))
+        for name in comparison.tests:
+            one = (tests.paired_t if name == "paired-t" else tests.signed_ranks)(values.mean(axis=1))
+            flip = tests.Flip(p=one.p, smallest_p=one.smallest_p, exact=one.exact)
+            found.append((f"{name.replace('-', ' ')} over seeds", given, seeds, flip, one.statistic))
+    names = "dataset backbone treatment baseline metric pixels classes".split()
+    return [
+        {name: row[name] for name in names}
+        | {
+            "test": test,
+            "question": words,
+            "statistic": statistic,
+            "p": flip.p,
+            "smallest_p": flip.smallest_p,
+            "pairs": pairs,
+            "exact": flip.exact,
+            "reachable": tests.reachable(flip.smallest_p, 1, comparison.level),
+        }
+        for test, words, pairs, flip, statistic in found
+    ]
 
 
 def correct(rows: Iterable[dict[str, Any]], comparison: Comparison) -> list[dict[str, Any]]:
     """Add Holm's correction and the reachability guard to the rows of all datasets and backbones.
 
-    Three families, declared before the runs by the study's keys: `primary`, the headline metric against the
-    pre-declared baseline; `other baselines`, the headline metric against the other arms; `secondary`, all
-    else. A run shown under several names is one member; where another name is the primary baseline's own run,
-    it belongs to `primary`.
+    Families, declared before the runs by the study's keys: `primary`, the headline metric against the
+    pre-declared baseline; `other baselines`, the headline metric against the other arms; `per class`, each
+    class's score; `secondary`, all else. A run shown under several names is one member; where another name is
+    the primary baseline's own run, it belongs to `primary`.
     """
     found = list(rows)
     primary = {
@@ -245,7 +255,7 @@ def correct(rows: Iterable[dict[str, Any]], comparison: Comparison) -> list[dict
             continue
         place = (row["dataset"], row["backbone"])
         if not row["_headline"]:
-            family = "secondary"
+            family = row.get("_family", "secondary")
         else:
             family = "primary" if row["_digests"][1] == primary.get(place) else "other baselines"
         key = (*place, row["metric"], row["pixels"], row["classes"], row["_digests"][1])
@@ -255,7 +265,9 @@ def correct(rows: Iterable[dict[str, Any]], comparison: Comparison) -> list[dict
         for same, p in zip(contrasts.values(), adjusted, strict=True):
             for row in same:
                 row |= {"family": f"{family} ({len(contrasts)})", "p_holm": p}
-                row["statement"] += _guard(row, len(contrasts), comparison.level)
+                row["statement"] += (
+                    _guard(row, len(contrasts), comparison.level) if "smallest_p" in row else ""
+                )
     return found
 
 

@@ -1,25 +1,27 @@
 """Intervals for a score, or a difference of scores, over trained models (seeds) and test units, which are
 crossed.
 
-Axes: `values[seed, unit]` float64. A score that is a plain mean over units gives them directly; for a ratio
-such as mIoU, `values[s, i]` is the score of seed s plus the influence value of unit i
-(`bench.metrics.influence_of`), so that the mean over units of row s is the score of seed s exactly.
+Axes: `values[..., seed, unit]` float64. A score that is a plain mean over units gives them directly; for any
+other, `values[s, i]` is the score of seed s plus what unit i adds to it (`bench.metrics.influence_of` in closed
+form for scores of counts, `leave_one_out` for any score of sums over units), so that the mean over units of row
+s is the score of seed s exactly.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from bench.metrics import jackknife_scale, mean_over_classes
+
 Floats = NDArray[np.float64]
 
-CROSSED = "crossed variance components, Satterthwaite t"
+CROSSED = "crossed variance components, t"
 SEEDS_ONLY = "t over seeds (one unit)"
 UNITS_ONLY = "t over units (one trained model)"
-BOOTSTRAP = "two-level bootstrap over seeds and units, percentile"
-BOOTSTRAP_UNITS = "bootstrap over units (one trained model), percentile"
 NONE = "none (one trained model, one unit)"
 
 ROUNDING = 1e-13
@@ -39,42 +41,67 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Components:
-    """Variance of the grand mean of `values[seed, unit]`, by source; all in squared units of the score."""
+    """Variance of the grand mean of `values[..., seed, unit]`, by source, in squared units of the score.
 
-    estimate: float
-    seed: float
-    unit: float
-    residual: float
-    total: float
-    df: float
+    Each has the leading axes of the values.
+    """
+
+    estimate: Any
+    seed: Any
+    unit: Any
+    residual: Any
+    total: Any
+    df: Any
 
 
 def crossed_components(values: Floats) -> Components:
-    """Return the variance components of the mean of `values` (seeds x units, at least 2 x 2), ddof = 1
+    """Return the variance components of the mean of `values` (..., seeds, units; at least 2 x 2), ddof = 1
     throughout.
 
         v_seed = var_s(mean_i) / ns      v_unit = var_i(mean_s) / ni
         v_res  = sum (d - row - col + mean)^2 / ((ns-1)(ni-1)) / (ns ni)
         v      = max(v_seed + v_unit - v_res, v_seed, v_unit)
-        df     = v^2 / (v_seed^2/(ns-1) + v_unit^2/(ni-1))
+        1/df   = w / (ns-1) + (1-w) / (ni-1),   w = v_seed / (v_seed + v_unit)
 
     Estimators of the two-way random-effects model (J. Cornfield and J. W. Tukey, Average values of mean
-    squares in factorials, Ann. Math. Statist. 1956) with the degrees of freedom of F. E. Satterthwaite (An
-    approximate distribution of estimates of variance components, Biometrics Bulletin 1946). `df` is NaN where
-    nothing varies. Raises ValueError for fewer than two seeds or units.
+    squares in factorials, Ann. Math. Statist. 1956). F. E. Satterthwaite's degrees of freedom (Biometrics
+    Bulletin 1946) weigh with w^2 and (1-w)^2, and with two or three seeds promise more than an estimated w can
+    keep; linear weights, by which W. G. Cochran interpolates between quantiles of t (Approximate significance
+    levels of the Behrens-Fisher test, Biometrics 1964), do keep it. `bench benchmark calibration` shows what
+    this covers. `df` is NaN where nothing varies. Raises ValueError for fewer than two seeds or units.
     """
-    ns, ni = values.shape
+    ns, ni = values.shape[-2:]
     if ns < 2 or ni < 2:
         raise ValueError(f"crossed components need at least 2 seeds and 2 units, found {ns} and {ni}")
-    rows, columns, mean = values.mean(axis=1), values.mean(axis=0), values.mean()
-    seed = float(rows.var(ddof=1) / ns)
-    unit = float(columns.var(ddof=1) / ni)
-    rest = values - rows[:, None] - columns[None, :] + mean
-    residual = float((rest**2).sum() / ((ns - 1) * (ni - 1)) / (ns * ni))
-    total = max(seed + unit - residual, seed, unit)
-    spread = seed**2 / (ns - 1) + unit**2 / (ni - 1)
-    df = total**2 / spread if spread > 0 else np.nan
-    return Components(estimate=float(mean), seed=seed, unit=unit, residual=residual, total=total, df=df)
+    rows, columns = values.mean(axis=-1, keepdims=True), values.mean(axis=-2, keepdims=True)
+    mean = rows.mean(axis=-2, keepdims=True)
+    seed = rows[..., 0].var(axis=-1, ddof=1) / ns
+    unit = columns[..., 0, :].var(axis=-1, ddof=1) / ni
+    rest = values - rows - columns + mean
+    residual = (rest**2).sum(axis=(-1, -2)) / ((ns - 1) * (ni - 1)) / (ns * ni)
+    total = np.maximum(seed + unit - residual, np.maximum(seed, unit))
+    both = seed + unit
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weight = seed / both
+        df = np.where(both > 0, 1 / (weight / (ns - 1) + (1 - weight) / (ni - 1)), np.nan)
+    parts = {"estimate": mean[..., 0, 0], "seed": seed, "unit": unit, "residual": residual}
+    parts |= {"total": total, "df": df}
+    return Components(**{name: part[()] for name, part in parts.items()})
+
+
+def leave_one_out(totals: Floats | NDArray[np.int64], score: Callable[[Any], Floats]) -> Floats:
+    """Return score plus what each unit adds to it, (seeds, units), for any `score` of sums over units.
+
+    `totals`: (seeds, units, ...), whose sum over units is what `score` maps from (..., sums) to (..., parts); the
+    value is the mean over the parts (classes) that are not NaN. Unit i adds what they lose without it, times
+    sqrt(n (n - 1)), centred (see `bench.metrics.influence_of`); a part that only unit i holds adds 0.
+    """
+    whole = totals.sum(axis=1, keepdims=True)
+    parts = score(whole)
+    lost = jackknife_scale(totals.shape[1]) * np.nan_to_num(parts - score(whole - totals))
+    lost = np.where(np.isnan(parts), np.nan, lost - lost.mean(axis=1, keepdims=True))
+    found: Floats = mean_over_classes(parts) + mean_over_classes(lost)
+    return found
 
 
 def t_terms(values: Floats) -> tuple[float, float, float, str]:
@@ -113,52 +140,3 @@ def t_interval(values: Floats, level: float) -> Interval:
         return Interval(estimate=estimate, low=estimate, high=estimate, df=np.nan, method=method)
     half = float(stats.t.ppf(1 - level / 2, df)) * error
     return Interval(estimate=estimate, low=estimate - half, high=estimate + half, df=df, method=method)
-
-
-Weights = tuple[Floats, Floats]
-
-
-def bootstrap_weights(seeds: int, units: int, resamples: int, generator: np.random.Generator) -> Weights:
-    """Draw how often each seed and each unit occurs in every resample.
-
-    Returns (resamples, seeds) and (resamples, units), float64 whole numbers. Seeds and units are drawn with
-    replacement and independently, as befits a crossed design (A. B. Owen, The pigeonhole bootstrap, Ann.
-    Appl. Stat. 2007). The same weights serve all arms, so that differences stay paired.
-    """
-    of_units = generator.multinomial(units, np.full(units, 1 / units), size=resamples)
-    of_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
-    return of_seeds.astype(np.float64), of_units.astype(np.float64)
-
-
-def resampled_scores(
-    totals: NDArray[np.int64], of_units: Floats, score: Callable[[Floats], Floats], rows: int = 1000
-) -> Floats:
-    """Return the score of each trained model in each resample: float64 (resamples, seeds).
-
-    `totals`: int64 (seeds, units, 3, C); `score` maps totals (..., 3, C) to (...). The resampled totals are
-    one matrix product of weights and totals, taken `rows` resamples at a time to bound the memory; they are
-    whole numbers below 2**53 and so exact.
-    """
-    seeds, units, sums, classes = totals.shape
-    flat = totals.transpose(1, 0, 2, 3).reshape(units, -1).astype(np.float64)
-    chunks = [np.zeros((0, seeds))]
-    for start in range(0, len(of_units), rows):
-        drawn = of_units[start : start + rows] @ flat
-        chunks.append(score(drawn.reshape(-1, seeds, sums, classes)))
-    return np.concatenate(chunks)
-
-
-def bootstrap_interval(estimate: float, per_seed: Floats, of_seeds: Floats, level: float) -> Interval:
-    """Return the 1 - `level` percentile interval of the two-level bootstrap.
-
-    `per_seed`: the score (or difference) of each seed in each resample of the units, (resamples, seeds);
-    `of_seeds` are the seeds' weights. With one seed only the units are resampled, and the method says so. A
-    resample in which the score is undefined is left out; with none left the interval is NaN.
-    """
-    values = (per_seed * of_seeds).sum(axis=1) / of_seeds.sum(axis=1)
-    values = values[np.isfinite(values)]
-    method = BOOTSTRAP if per_seed.shape[1] > 1 else BOOTSTRAP_UNITS
-    if values.size == 0:
-        return Interval(estimate=estimate, low=np.nan, high=np.nan, df=np.nan, method=method)
-    low, high = np.quantile(values, [level / 2, 1 - level / 2])
-    return Interval(estimate=estimate, low=float(low), high=float(high), df=np.nan, method=method)

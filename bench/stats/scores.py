@@ -4,20 +4,26 @@ A cell is one trained model on one dataset. Cells whose effective spec coincides
 its names. Samples are summed to units before anything else: a unit is what the statistics resample.
 """
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench import metrics
 from bench.errors import BenchError
-from bench.record import Record, read_record
+from bench.record import Record, read_record, sha256_file
 from bench.study.recipes import Evaluation
 
 TOP1 = "top1"
+WHOLE = "full"
+"""Pixel rule of edges and disturbed spectra."""
+UNDISTURBED = "spectral/undisturbed"
+"""The counts of the spectral suite's scenes as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,10 @@ class Evaluated:
     cells: tuple[ExpectedCell, ...]
     counts: dict[str, NDArray[np.int64]]
     record: Record
+    further: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    """What else was counted, by its name in counts.npz, [cell, unit, ...]: edges, disturbed spectra."""
+    groups: dict[str, "Evaluated"] = field(default_factory=dict)
+    """The same cells on each group of samples (day, night) that the dataset has."""
 
     def totals(self, rule: str) -> NDArray[np.int64]:
         """Return class totals int64 [cell, unit, 3, class] under a pixel rule."""
@@ -158,22 +168,28 @@ def _read(path: Path, record: Record, wanted: Mapping[tuple[str, str, int, str],
         raise BenchError(
             f"{path}: {len(samples)} samples with {len(of_sample)} units, or a sample twice; run it again"
         )
-    units = tuple(sorted({str(unit) for unit in of_sample}))
-    index = np.array([units.index(str(unit)) for unit in of_sample])
     shape = (len(cells), len(samples), len(classes), len(classes))
-    counts = {}
-    with _arrays(path.parent / "counts.npz") as arrays:
-        for rule in extra["pixels"]:
-            array = arrays.get(f"counts/{rule}")
-            if array is None or array.dtype != np.int64 or array.shape != shape:
-                raised = "is missing" if array is None else f"is {array.dtype} {array.shape}"
-                raise BenchError(
-                    f"{path.parent / 'counts.npz'}: counts/{rule} {raised}; expected int64 {shape}"
-                )
-            counts[rule] = np.stack(
-                [array[:, index == unit].sum(axis=1) for unit in range(len(units))], axis=1
+    arrays = _arrays(path.parent / "counts.npz", extra["pixels"], shape)
+    if "counts_sha256" in extra and sha256_file(path.parent / "counts.npz") != extra["counts_sha256"]:
+        raise BenchError(
+            f"{path.parent / 'counts.npz'}: not the counts that {path.name} speaks of; run it again"
+        )
+    of_unit = np.array([str(unit) for unit in of_sample])
+    units, counts = _to_units(arrays, of_unit)
+    disturbed = [samples.index(name) for name in extra.get("spectral_samples") or []]
+    further: dict[str, NDArray[np.int64]] = {}
+    for name, array in _further(path.parent / "counts.npz", len(cells)).items():
+        chosen = of_unit[disturbed] if name.startswith("spectral/") else of_unit
+        if array.shape[1] != len(chosen):
+            number = array.shape[1]
+            raise BenchError(
+                f"{path.parent / 'counts.npz'}: {name} has {number} samples, its record {len(chosen)}; run it again"
             )
-    return Evaluated(
+        further |= _to_units({name: array}, chosen)[1]
+    if disturbed and WHOLE in arrays:
+        undisturbed = {UNDISTURBED: arrays[WHOLE][:, disturbed]}
+        further |= _to_units(undisturbed, of_unit[disturbed])[1]
+    whole = Evaluated(
         dataset=dataset,
         backbone=backbone,
         classes=classes,
@@ -181,16 +197,63 @@ def _read(path: Path, record: Record, wanted: Mapping[tuple[str, str, int, str],
         cells=tuple(cells),
         counts=counts,
         record=record,
+        further=further,
     )
+    of_group = extra.get("groups") or []
+    if of_group and len(of_group) != len(samples):
+        raise BenchError(f"{path}: {len(samples)} samples with {len(of_group)} groups; run it again")
+    for group in sorted({str(name) for name in of_group if name is not None}):
+        chosen = np.array([name == group for name in of_group])
+        units, counts = _to_units({rule: array[:, chosen] for rule, array in arrays.items()}, of_unit[chosen])
+        whole.groups[group] = replace(whole, units=units, counts=counts, further={}, groups={})
+    return whole
 
 
-def _arrays(path: Path) -> Any:
+def _to_units(
+    arrays: Mapping[str, NDArray[np.int64]], of_sample: NDArray[np.str_]
+) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
+    """Return the units and the counts [cell, unit, target, prediction] by pixel rule, summed over a unit's samples."""
+    units = tuple(sorted(set(of_sample.tolist())))
+    members = [np.flatnonzero(of_sample == unit) for unit in units]
+    counts = {rule: np.stack([a[:, m].sum(axis=1) for m in members], axis=1) for rule, a in arrays.items()}
+    return units, counts
+
+
+FURTHER = ("edges/", "spectral/")
+"""What counts.npz may hold besides `counts/<pixel rule>`."""
+
+
+def _further(path: Path, cells: int) -> dict[str, NDArray[np.int64]]:
+    """Return the further counts [cell, sample, ...] of a file that `_arrays` could read."""
+    found = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for name in arrays.files:
+            if not name.startswith(FURTHER):
+                continue
+            found[name] = arrays[name]
+            if found[name].dtype != np.int64 or found[name].ndim < 4 or len(found[name]) != cells:
+                raise BenchError(
+                    f"{path}: {name} is {found[name].dtype} {found[name].shape}; expected int64 ({cells}, samples, ...)"
+                )
+    return found
+
+
+def _arrays(path: Path, rules: Sequence[str], shape: tuple[int, ...]) -> dict[str, NDArray[np.int64]]:
+    """Return the counts of every pixel rule, or say what is wrong with the file."""
+    found = {}
     try:
-        return np.load(path, allow_pickle=False)
+        with np.load(path, allow_pickle=False) as arrays:
+            for rule in rules:
+                array = arrays.get(f"counts/{rule}")
+                if array is None or array.dtype != np.int64 or array.shape != shape:
+                    raised = "is missing" if array is None else f"is {array.dtype} {array.shape}"
+                    raise BenchError(f"{path}: counts/{rule} {raised}; expected int64 {shape}")
+                found[rule] = array
     except FileNotFoundError:
         raise BenchError(f"{path}: missing beside its record; run the evaluation again") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise BenchError(f"{path}: cannot be read ({error}); run the evaluation again") from None
+    return found
 
 
 def class_sets(evaluated: Evaluated, evaluation: Evaluation) -> dict[str, tuple[int, ...]]:

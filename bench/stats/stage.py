@@ -7,14 +7,18 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.lock import run_lock, say
-from bench.record import Record, read_record, receipt
+from bench.record import Record, read_record, receipt, write_text
 from bench.stats.classifiers import ExpectedClassifier
-from bench.stats.compare import compare
-from bench.stats.scores import ExpectedCell
+from bench.stats.compare import TABLES, compare, table_text
+from bench.stats.contrasts import comparison_rows
+from bench.stats.forecast import forecast_rows, forecast_text
+from bench.stats.power import TARGET
+from bench.stats.protocols import check_evaluations
+from bench.stats.scores import ExpectedCell, read_evaluations
+from bench.stats.verdicts import read_claims
 from bench.study.jobs import FinetuneRun, Job, PretrainRun
+from bench.study.place import own_file
 from bench.study.runs import Runs
-
-REPORTED = Path("paper/reported.csv")
 
 
 def compare_study(runs: Runs, *, partial: bool = False) -> None:
@@ -48,7 +52,7 @@ def _compare(runs: Runs, partial: bool) -> None:
             study.evaluate,
             study.scale,
             study.repetitions,
-            REPORTED,
+            Path(own_file("paper/reported.csv")),
             out,
             classifiers=[
                 ExpectedClassifier(
@@ -65,6 +69,7 @@ def _compare(runs: Runs, partial: bool) -> None:
                 f"{run.dataset}/{run.backbone}": run.digest for run in (*runs.evaluations, *runs.classifiers)
             },
             records=records,
+            context=Path(own_file("paper/context.csv")),
             partial=partial,
         )
     for alarm in alarms:
@@ -79,6 +84,45 @@ def _compare(runs: Runs, partial: bool) -> None:
         receipt=receipt(device="cpu", wall_seconds=time.monotonic() - began),
         extra={"partial": any(alarm["kind"] == "missing" for alarm in alarms)},
     ).write(out / "record.json")
+
+
+def power_study(runs: Runs) -> Path:
+    """Print how many seeds or test units would decide each claim, from whatever was evaluated so far; write it as CSV.
+
+    Reads the evaluations that are there and belong to the study, trainings or not, and leaves compare/ alone: a plan is
+    made before the runs are done. Raises BenchError, and writes nothing, where no contrast has two seeds and two units.
+    """
+    study = runs.study
+    evaluations = [Path(run.record) for run in runs.evaluations if Path(run.record).exists()]
+    digests = {f"{run.dataset}/{run.backbone}": run.digest for run in runs.evaluations}
+    evaluated, missing = read_evaluations(
+        evaluations, [expected_cell(run) for run in runs.finetunings], digests, partial=True
+    )
+    check_evaluations(evaluated)
+    rows = [
+        row
+        for e in evaluated
+        for row in comparison_rows(e, study.evaluate[e.dataset], study.compare, study.repetitions)
+    ]
+    found = forecast_rows(rows, read_claims(Path(own_file("paper/reported.csv"))), study.compare)
+    if not found:
+        raise BenchError(
+            f"{runs.root}/evaluate: no contrast of {study.compare.treatment} with two seeds and two test units; "
+            "evaluate two repetitions of both arms of one dataset first"
+        )
+    path = Path(runs.root, "power", "power.csv")
+    write_text(path, table_text(found, TABLES["power"].split()))
+    level = study.compare.level
+    print(
+        "Seeds (at the units there are) or test units (at the seeds there are) that decide with probability "
+        f"{TARGET:g} at level {level:g}, from the spread so far. Per cent; `finds`: the smallest gain that this design "
+        "finds so."
+    )
+    print(forecast_text(found))
+    if missing:
+        print(f"{len(missing)} of {len(runs.finetunings)} cells are not evaluated yet")
+    print(f"written to {path}")
+    return path
 
 
 def expected_cell(run: FinetuneRun) -> ExpectedCell:

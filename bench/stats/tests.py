@@ -1,8 +1,9 @@
 """Tests of a paired difference, each named after the question that it answers.
 
 *The method differs*, *these pre-trained weights differ*: crossed t over seeds and units. *These trained
-models differ*: sign-flip over units. Exact over seeds: sign-flip over the paired differences of the trained
-models, with the smallest p that it can reach. Holm's step-down corrects a declared family.
+models differ*: sign-flip over units. *On these test units* the method or the weights differ: sign-flip, t and
+signed ranks over the paired seeds, the exact ones with the smallest p that they can reach. Holm's step-down
+corrects a declared family.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from bench.stats.intervals import Floats, t_terms
 METHOD = "the method differs"
 WEIGHTS = "these pre-trained weights differ"
 MODELS = "these trained models differ"
+ON_UNITS = ", on these test units"
+"""Added to the question of a test over seeds alone: it takes the units as given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +109,64 @@ def flip_units(
         return found
 
     return sign_flip(difference, units, generator, resamples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """Result of a test over paired differences: statistic, two-sided p, the smallest p it can give, exactness."""
+
+    statistic: float
+    p: float
+    smallest_p: float
+    exact: bool
+
+
+def paired_t(differences: Floats) -> Paired:
+    """Return scipy's one-sample t-test of paired `differences` (pairs,), two-sided.
+
+    NaN below two pairs, and where nothing varies around a difference that is not zero.
+    """
+    if len(differences) < 2:
+        return Paired(statistic=np.nan, p=np.nan, smallest_p=0.0, exact=False)
+    if np.ptp(differences) < 1e-13:
+        p = 1.0 if abs(differences[0]) < 1e-13 else np.nan
+        return Paired(statistic=np.nan, p=p, smallest_p=0.0, exact=False)
+    found = stats.ttest_1samp(differences, 0.0)
+    return Paired(statistic=float(found.statistic), p=float(found.pvalue), smallest_p=0.0, exact=False)
+
+
+def signed_ranks(differences: Floats) -> Paired:
+    """Return scipy's Wilcoxon signed-rank test of paired `differences` (pairs,), two-sided.
+
+    Zeros are dropped, as Wilcoxon did; the statistic is the smaller sum of ranks. Exact to 16 pairs left, ties or
+    not (every sign is visited); beyond that scipy's choice: exact without ties to 50 pairs, else the normal
+    approximation with its tie correction.
+    """
+    left = differences[differences != 0]
+    if len(left) == 0:
+        return Paired(statistic=0.0, p=1.0, smallest_p=1.0, exact=True)
+    if len(left) <= 16:
+        every = stats.PermutationMethod(n_resamples=2 ** len(left))
+        found = stats.wilcoxon(left, method=every if _tied(left) else "exact")
+    else:
+        found = stats.wilcoxon(left, correction=False, method="auto")
+    exact = len(left) <= 16 or (len(left) <= 50 and not _tied(left))
+    smallest = min(1.0, 2.0 ** (1 - len(left))) if exact else 0.0
+    return Paired(statistic=float(found.statistic), p=float(found.pvalue), smallest_p=smallest, exact=exact)
+
+
+def _tied(differences: Floats) -> bool:
+    return len(np.unique(np.abs(differences))) < len(differences)
+
+
+def attainable_size(pairs: int, level: float) -> float:
+    """Return the largest p of an exact sign-flip test over `pairs` untied differences that is at most `level`.
+
+    Its p-values are multiples of 2 / 2**pairs, so that this is its true rate of false alarms at `level`; 0 if even the
+    smallest lies above.
+    """
+    step = 2.0 ** (1 - pairs)
+    return float(np.floor(level / step + 1e-12) * step)
 
 
 def smallest_p_over_seeds(pairs: int) -> float:

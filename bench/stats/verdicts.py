@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+from scipy import stats
 
 from bench.errors import RequestError
 from bench.stats.intervals import Interval
@@ -110,6 +111,19 @@ def _claim(row: dict[str, str], where: str) -> Claim:
     texts = {name: row[name] for name in ("claim", "dataset", "backbone", "arm", "metric", "averaging")}
     rest = {name: row[name] for name in ("source", "reading")}
     return Claim(**texts, **rest, baseline=row["baseline"] or None, low=low, high=high, kind=kind)
+
+
+def tost(estimate: float, error: float, df: float, low: float, high: float) -> float:
+    """Return the p of two one-sided t-tests that the true value lies between `low` and `high`: the larger of both.
+
+    Below `level` exactly where the 1 - 2 x level interval lies inside. Where nothing varies (`error` 0) it is 0 inside
+    and 1 outside; NaN without a standard error.
+    """
+    if np.isnan(error):
+        return float("nan")
+    if error == 0:
+        return 0.0 if low <= estimate <= high else 1.0
+    return float(max(stats.t.sf((estimate - low) / error, df), stats.t.cdf((estimate - high) / error, df)))
 
 
 def judge(

@@ -38,10 +38,13 @@ class Study:
         treatment="csp", primary="rgb", margin=0.005, resamples=500
     )
     noise: int = 0
+    subsets: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, Evaluation]:
-        one = Evaluation(pixels=("full",), primary="full", metric="mIoU", window=32, stride=16)
+        one = Evaluation(
+            pixels=("full",), primary="full", metric="mIoU", window=32, stride=16, subsets=self.subsets
+        )
         return dict.fromkeys(self.datasets, one)
 
     def cells(self) -> list[ExpectedCell]:

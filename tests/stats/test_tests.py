@@ -98,3 +98,47 @@ def test_three_seeds_cannot_reach_five_per_cent_with_an_exact_test() -> None:
     assert not paired.reachable(paired.smallest_p_over_seeds(3), 1, 0.05)
     assert paired.reachable(paired.smallest_p_over_seeds(6), 1, 0.05)
     assert not paired.reachable(paired.smallest_p_over_seeds(6), 2, 0.05)
+
+
+def test_the_paired_t_is_scipys_and_says_nothing_where_nothing_varies() -> None:
+    first, second = np.array([0.5, 0.7, 0.6, 0.9]), np.array([0.4, 0.5, 0.55, 0.6])
+    found = paired.paired_t(first - second)
+    oracle = stats.ttest_rel(first, second)
+    assert (found.statistic, found.p) == pytest.approx((oracle.statistic, oracle.pvalue))
+    assert paired.paired_t(np.zeros(3)).p == 1
+    assert np.isnan(paired.paired_t(np.full(3, 0.1)).p) and np.isnan(paired.paired_t(np.ones(1)).p)
+
+
+@pytest.mark.parametrize(
+    "differences",
+    [[0.3, -0.1, 0.25, 0.4, 0.05], [0.2, 0.2, -0.1, 0.4], [0.3, 0.0, 0.1, 0.2]],
+    ids=["untied", "tied", "zero"],
+)
+def test_signed_ranks_are_exact_with_few_pairs_ties_or_not(differences: list[float]) -> None:
+    left = np.array([d for d in differences if d])
+    ranks = stats.rankdata(np.abs(left))
+    sums = [
+        sum(r for r, s in zip(ranks, signs, strict=True) if s > 0)
+        for signs in product((1, -1), repeat=len(left))
+    ]
+    middle = ranks.sum() / 2
+    observed = abs(sum(ranks[left > 0]) - middle)
+    found = paired.signed_ranks(np.array(differences))
+    assert found.p == pytest.approx(np.mean([abs(s - middle) >= observed - 1e-12 for s in sums]))
+    assert found.exact and found.smallest_p == 2 / 2 ** len(left)
+
+
+def test_signed_ranks_of_many_pairs_are_scipys() -> None:
+    differences = np.random.default_rng(0).normal(0.3, 1, 30)
+    found = paired.signed_ranks(differences)
+    oracle = stats.wilcoxon(differences)
+    assert (found.statistic, found.p) == pytest.approx((oracle.statistic, oracle.pvalue))
+    assert paired.signed_ranks(np.zeros(4)).p == 1
+
+
+def test_the_attainable_size_is_the_largest_multiple_of_the_smallest_p() -> None:
+    # 2/64 = 0.031 at 6 pairs; 1/512 at 10 pairs: 25 of them; none at 5.
+    assert paired.attainable_size(6, 0.05) == 2 / 64
+    assert paired.attainable_size(10, 0.05) == 25 / 512
+    assert paired.attainable_size(5, 0.05) == 0
+    assert paired.attainable_size(2, 0.5) == 0.5

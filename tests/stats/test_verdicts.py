@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bench.errors import RequestError
 from bench.stats.intervals import Interval, t_interval
-from bench.stats.verdicts import COLUMNS, Kind, judge, read_claims
+from bench.stats.verdicts import COLUMNS, Kind, judge, read_claims, tost
 
 PAPER = Path(__file__).parents[2] / "paper" / "reported.csv"
 
@@ -101,3 +102,29 @@ def test_other_columns_are_refused(tmp_path: Path) -> None:
     path.write_text("claim,value\n")
     with pytest.raises(RequestError, match="expected"):
         read_claims(path)
+
+
+def test_the_two_one_sided_tests_are_scipys_and_agree_with_the_interval() -> None:
+    values = np.array([0.101, 0.108, 0.096, 0.104])
+    error = values.std(ddof=1) / 2
+    sides = [
+        stats.ttest_1samp(values, edge, alternative=side).pvalue
+        for edge, side in ((0.09, "greater"), (0.12, "less"))
+    ]
+    p = tost(values.mean(), error, 3, 0.09, 0.12)
+    assert p == pytest.approx(max(sides))
+    for level in (0.9 * p, 1.1 * p):
+        half = stats.t.ppf(1 - level, 3) * error
+        inside = values.mean() - half >= 0.09 and values.mean() + half <= 0.12
+        assert inside == (p <= level)
+
+
+def test_where_nothing_varies_equivalence_is_certain_or_impossible() -> None:
+    assert (tost(0.1, 0.0, 3, 0.09, 0.12), tost(0.2, 0.0, 3, 0.09, 0.12)) == (0, 1)
+    assert np.isnan(tost(0.1, np.nan, 3, 0.09, 0.12))
+
+
+def test_every_reading_says_how_sure_it_is() -> None:
+    for claim in read_claims(PAPER):
+        assert claim.reading.split()[0].rstrip(";") in ("stated", "inferred"), claim.claim
+        assert claim.source.startswith("arXiv 2604.27704")
