@@ -6,6 +6,8 @@ beside the outputs by its digest, so that a killed job goes on and an added arm 
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from bench.data.store import SegmentationStore
-from bench.data.transforms import normalise
 from bench.device import named, peak_memory
 from bench.errors import BenchError
-from bench.evaluate.confusion import confusion
-from bench.evaluate.predict import predict
+from bench.evaluate.counting import count_scenes, spectral_samples
+from bench.evaluate.predict import Sliding
+from bench.evaluate.shards import SINGLE, Arrays, agreed, gathered, shard
 from bench.lock import run_lock, say
+from bench.machine import evaluation_memory, windows_at_once
 from bench.metrics import scores
 from bench.models.weights import load_model
 from bench.progress import Progress
@@ -34,24 +37,28 @@ EXAMPLES = 3
 """Samples whose predictions are kept for pictures: evenly spaced in the split, not chosen by eye."""
 
 
-def evaluate_target(run: EvaluateRun, settings: Evaluation, *, device: str) -> None:
+def evaluate_target(
+    run: EvaluateRun, settings: Evaluation, *, device: str, rank: int = 0, world: int = 1
+) -> None:
     """Predict the evaluation split with every cell of `run`; write counts, examples and the record, it last.
 
-    counts.npz holds `counts/<pixel rule>`: int64 [cell, sample, target, prediction], ignored pixels left out.
-    Raises BenchError, naming the record, if a cell's weights belong to another study, version or data.
+    counts.npz holds what `counting` describes, with the cells as a first axis before the samples. Of `world`
+    processes each predicts its share of the samples, and the first writes what all have counted.
+    Raises BenchError, naming the record or the weights, if a cell belongs to another study, version or data, or
+    has other classes or channels than the data.
     """
-    with run_lock(Path(run.folder)):
-        _evaluate(run, settings, device)
+    with run_lock(Path(run.folder)) if rank == 0 else nullcontext():
+        _evaluate(run, settings, device, rank, world)
 
 
-def _evaluate(run: EvaluateRun, settings: Evaluation, device: str) -> None:
+def _evaluate(run: EvaluateRun, settings: Evaluation, device: str, rank: int, world: int) -> None:
     began = time.monotonic()
     folder, place = Path(run.folder), torch.device(device)
     store = SegmentationStore(Path(run.manifest), digest=run.inputs["manifest"])
     samples = store.split(store.evaluation_split)
     examples = [samples[i] for i in np.linspace(0, len(samples) - 1, min(EXAMPLES, len(samples))).astype(int)]
     classes = [item["name"] for item in store.classes]
-    held: dict[str, list[NDArray[np.int64]]] = {rule: [] for rule in settings.pixels}
+    held: dict[str, list[NDArray[np.int64]]] = {}
     shown: dict[str, NDArray[Any]] = {}
     cells, metrics = [], {}
     manifest = sha256_file(Path(run.manifest))
@@ -61,10 +68,13 @@ def _evaluate(run: EvaluateRun, settings: Evaluation, device: str) -> None:
         made_from = {"weights": record.extra["weights_sha256"], "manifest": manifest}
         if record.extra["manifest_sha256"] != manifest:
             raise BenchError(f"{cell.record}: trained on other data than {run.manifest}; run it again")
-        counted = _cell(folder, cell, store, samples, examples, settings, made_from, place)
+        counted = _cell(folder, cell, store, samples, examples, settings, made_from, place, rank, world)
+        if rank:
+            continue
         progress.update()
-        for rule in settings.pixels:
-            held[rule].append(counted[f"counts/{rule}"])
+        for name, array in counted.items():
+            if not name.startswith(SINGLE):
+                held.setdefault(name, []).append(array)
         if cell.repetition == 0:
             shown |= {f"prediction/{cell.arm}/{name}": counted[f"prediction/{name}"] for name in examples}
         leave_out = [classes.index(name) for name in settings.leave_out]
@@ -83,11 +93,13 @@ def _evaluate(run: EvaluateRun, settings: Evaluation, device: str) -> None:
             }
         )
         print(f"{cell.folder}: {_headline(metrics[str(index)], settings)}", flush=True)
+    if rank:
+        return
     for name in examples:
         here = shown_part(store.shape(name))
         shown[f"image/{name}"] = store.pixels(name, *here)
         shown[f"target/{name}"] = store.labels(name, settings.primary, *here)
-    _save(folder / "counts.npz", {f"counts/{rule}": np.stack(parts) for rule, parts in held.items()})
+    _save(folder / "counts.npz", {name: np.stack(parts) for name, parts in held.items()})
     _save(folder / "examples.npz", shown)
     Record(
         stage="evaluate",
@@ -103,12 +115,16 @@ def _evaluate(run: EvaluateRun, settings: Evaluation, device: str) -> None:
             "cells": cells,
             "samples": samples,
             "units": [store.unit(name) for name in samples],
+            "groups": [store.group(name) for name in samples],
             "classes": classes,
             "colours": [item["colour"] for item in store.classes],
             "channels": [channel["name"] for channel in store.channels],
             "pixels": list(settings.pixels),
+            "boundary": list(settings.boundary),
+            "spectral_samples": spectral_samples(samples, settings),
             "examples": examples,
             "counts_sha256": sha256_file(folder / "counts.npz"),
+            "processes": world,
         },
     ).write(folder / "record.json")
 
@@ -138,39 +154,76 @@ def _cell(
     settings: Evaluation,
     made_from: dict[str, str],
     device: torch.device,
-) -> dict[str, NDArray[Any]]:
-    """Return the counts of one cell, and its predictions of the examples, from the cache if they are there."""
+    rank: int,
+    world: int,
+) -> Arrays:
+    """Return what is counted of one cell, and its predictions of the examples, from the cache if they are there.
+
+    Only the first process has it.
+    """
     # What a prediction depends on: how it is made, the weights' bytes and the data's.
-    how = {"pixels": list(settings.pixels), "window": settings.window, "stride": settings.stride}
-    key = digest_of({**how, "version": VERSIONS["evaluate"], "examples": list(examples)}, made_from)
+    key = digest_of(
+        {**prediction_spec(settings), "version": VERSIONS["evaluate"], "examples": list(examples)}, made_from
+    )
     cache = folder / "state" / f"{key[:32]}.npz"
-    if cache.exists():
+    if agreed(cache.exists(), world):
+        if rank:
+            return {}
         with np.load(cache, allow_pickle=False) as arrays:
             return dict(arrays)
-    say(f"predicting {len(samples)} samples with {cell.weights}")
+    own = shard(samples, rank, world)
+    share = f", in {world} processes" if world > 1 else ""
+    if rank == 0:
+        say(f"predicting {len(samples)} samples with {cell.weights}{share}")
     model, spec = load_model(Path(cell.weights))
     if spec["digest"] != cell.digest:
         raise BenchError(
             f"{cell.weights}: the weights are of digest {spec['digest'][:12]}, expected {cell.digest[:12]}"
         )
+    channels, classes = len(store.channels), len(store.classes)
+    if (spec["channels"], spec["num_classes"]) != (channels, classes):
+        raise BenchError(
+            f"{cell.weights}: a network for {spec['channels']} channels and {spec['num_classes']} classes; {store.path} "
+            f"has {channels} channels and {classes} classes: fine-tune it on these data"
+        )
     model.to(device).to(memory_format=torch.channels_last)
-    mean, std = (torch.tensor(spec[name], device=device) for name in ("mean", "std"))
-    classes = len(store.classes)
-    counts: dict[str, list[NDArray[np.int64]]] = {rule: [] for rule in settings.pixels}
-    kept: dict[str, NDArray[Any]] = {}
-    for name in samples:
-        image = torch.from_numpy(store.image(name).transpose(2, 0, 1)).to(device)
-        ids = predict(model, normalise(image[None], mean, std)[0], settings.window, settings.stride, classes)
-        for rule in settings.pixels:
-            counts[rule].append(confusion(store.labels(name, rule), ids, classes))
+    kept: Arrays = {}
+
+    def told(name: str, ids_HW: NDArray[np.uint8]) -> None:
         if name in examples:
-            kept[f"prediction/{name}"] = ids[shown_part(store.shape(name))]
-    found = {f"counts/{rule}": np.stack(parts) for rule, parts in counts.items()} | kept
-    _save(cache, found)
-    return found
+            kept[f"{SINGLE}{name}"] = ids_HW[shown_part(ids_HW.shape)]
+
+    found = count_scenes(
+        model,
+        store,
+        own,
+        settings,
+        Sliding(
+            window=settings.window,
+            stride=settings.stride,
+            classes=classes,
+            batch=windows_at_once(),
+            memory=evaluation_memory(),
+        ),
+        mean=torch.tensor(spec["mean"], device=device),
+        std=torch.tensor(spec["std"], device=device),
+        seed=cell.root_seed,
+        disturbed=spectral_samples(samples, settings),
+        told=told,
+    )
+    whole = gathered(own, found | kept, samples, spectral_samples(samples, settings), rank, world)
+    if rank == 0:
+        _save(cache, whole)
+    return whole
 
 
-def shown_part(shape: tuple[int, int]) -> tuple[slice, slice]:
+def prediction_spec(settings: Evaluation) -> dict[str, Any]:
+    """Return the settings that decide about what is counted; the others only say how it is reported."""
+    reported = ("primary", "metric", "leave_out", "subsets")
+    return {key: value for key, value in asdict(settings).items() if key not in reported}
+
+
+def shown_part(shape: tuple[int, ...]) -> tuple[slice, slice]:
     """Return the rows and columns of a sample that pictures show: the middle, EXAMPLE_SIDE pixels at most."""
     starts = [max(0, (length - EXAMPLE_SIDE) // 2) for length in shape]
     rows, columns = (slice(s, min(s + EXAMPLE_SIDE, n)) for s, n in zip(starts, shape, strict=True))

@@ -1,7 +1,9 @@
-"""The confusion matrix of one label map: int64 counts, [target, prediction]."""
+"""The confusion matrix of one label map: int64 counts, [target, prediction], on the host or on the device."""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bench.errors import BenchError
 
@@ -34,7 +36,27 @@ def confusion(
     # Two bytes packed into 16 bits are one of 65,536 bins: a single pass counts every pair, the ignored and
     # the impossible too, and needs no mask.
     packed = (target_HW.astype(np.uint16) << 8) | prediction_HW
-    pairs = np.bincount(packed.ravel(), minlength=1 << 16).reshape(256, 256)
+    return _checked(np.bincount(packed.ravel(), minlength=1 << 16), num_classes, ignore_index)
+
+
+def confusion_on_device(
+    target_HW: NDArray[np.uint8], prediction_HW: Tensor, num_classes: int, ignore_index: int = 255
+) -> NDArray[np.int64]:
+    """Count as `confusion` does, where the prediction is: uint8 ids on any device; the labels are sent there.
+
+    On the CPU this is `confusion` itself. Integer counts: every device gives the same.
+    """
+    if prediction_HW.device.type == "cpu":
+        return confusion(target_HW, prediction_HW.numpy(), num_classes, ignore_index)
+    target = torch.from_numpy(target_HW).to(prediction_HW.device, non_blocking=True)
+    packed = target.to(torch.int32).mul_(256).add_(prediction_HW)
+    pairs = torch.bincount(packed.flatten(), minlength=1 << 16)
+    return _checked(pairs.cpu().numpy(), num_classes, ignore_index)
+
+
+def _checked(flat: NDArray[np.int64], num_classes: int, ignore_index: int) -> NDArray[np.int64]:
+    """Return the counts of the classes; BenchError if a counted label is none."""
+    pairs = flat.reshape(256, 256)
     pairs[ignore_index] = 0
     counts = pairs[:num_classes, :num_classes].astype(np.int64)
     if counts.sum() != pairs.sum():

@@ -1,11 +1,12 @@
-"""Top-1 of the pre-trained classifiers, with their input channels in several orders.
+"""Top-1 and top-5 of the pre-trained classifiers, with their input channels in several orders.
 
 A network pre-trained on R G B learns what red looks like; one pre-trained under shuffling cannot. Reading the
-same validation images in the natural and in the reversed order tells them apart.
+same validation images in the natural and in other orders tells them apart. One order serves all images.
 
-    natural    R G B R G ...              the unshuffled arrangement of n channels
-    reversed   the natural one backwards  n = 3: B G R; n = 4: R B G R; n = 5: G R B G R
-    random     the natural one shuffled by image
+    natural            the unshuffled arrangement of n channels, R G B R G ...
+    reversed           the natural one backwards  n = 3: B G R; n = 4: R B G R; n = 5: G R B G R
+    random1, random2.. arrangements drawn from the seed, without replacement, among all others; with three channels
+                       the four drawn are all there are. `random` is the mean over them.
 """
 
 import time
@@ -18,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bench.data.decoding import Resize
 from bench.data.loaders import validation_images
 from bench.data.store import ClassificationStore
 from bench.data.transforms import normalise
@@ -27,30 +29,54 @@ from bench.lock import run_lock, say
 from bench.models.weights import load_model
 from bench.record import Record, atomic, read_record, receipt, sha256_file
 from bench.seeds import seed_for
-from bench.strategies import apply_plan, channel_plan, natural_order
+from bench.strategies import apply_plan, natural_order
 from bench.study.jobs import PretrainRun
 
 BATCH = 128
 """Images a forward pass; it has no part in the result."""
 
+RANDOM_ORDERS = 4
+"""Drawn arrangements that stand for `random`."""
 
-def order_plan(order: str, n: int, images: int, seed: int) -> Tensor:
-    """Return the channel plan of an evaluation order: int64 [images, n].
+TOP = 5
+"""The longer list of guesses; with so few classes that it holds them all there is only top-1."""
 
-    `seed` serves `random` alone: one draw an image, by its place in the split. Raises RequestError for
-    another order.
+
+def arrangements(order: str, n: int, seed: int) -> dict[str, Tensor]:
+    """Return the arrangements of n channels that an order of the study stands for: name -> int64 [n].
+
+    `natural` and `reversed` are one each, `random` is RANDOM_ORDERS drawn from `seed`, which differ from
+    each other and from those two. Raises RequestError for another order.
     """
-    if order == "natural":
-        return natural_order(n).expand(images, n)
-    if order == "reversed":
-        return natural_order(n).flip(0).expand(images, n)
-    if order == "random":
-        return channel_plan("csp", n, images, torch.Generator().manual_seed(seed_for("order", seed)))
-    raise RequestError(f"channel order {order!r} is not known; there are natural, reversed, random")
+    natural = natural_order(n)
+    fixed = {"natural": natural, "reversed": natural.flip(0)}
+    if order in fixed:
+        return {order: fixed[order]}
+    if order != "random":
+        raise RequestError(f"channel order {order!r} is not known; there are natural, reversed, random")
+    generator = torch.Generator().manual_seed(seed_for("orders", seed, n))
+    seen, drawn = {tuple(plan.tolist()) for plan in fixed.values()}, list[Tensor]()
+    # Three channels have six arrangements, and more channels more, so there are four besides the two.
+    while len(drawn) < RANDOM_ORDERS:
+        plan = natural[torch.randperm(n, generator=generator)]
+        if tuple(plan.tolist()) not in seen:
+            seen.add(tuple(plan.tolist()))
+            drawn.append(plan)
+    return {f"random{number}": plan for number, plan in enumerate(drawn, start=1)}
+
+
+def shard(count: int, rank: int, world: int) -> tuple[int, int]:
+    """Return the images first .. stop - 1 of a split that one of `world` processes reads.
+
+    Whole batches, so that every image meets the same neighbours whatever the number of processes.
+    """
+    batches = -(-count // BATCH)
+    first, stop = (min(count, BATCH * (batches * part // world)) for part in (rank, rank + 1))
+    return first, stop
 
 
 @torch.inference_mode()
-def correct_by_order(
+def hits(
     models: Sequence[tuple[nn.Module, int]],
     orders: Sequence[str],
     store: ClassificationStore,
@@ -60,29 +86,64 @@ def correct_by_order(
     seed: int,
     device: torch.device,
     workers: int,
+    resize: Resize = "pillow",
+    rank: int = 0,
+    world: int = 1,
 ) -> dict[str, NDArray[np.bool_]]:
-    """Say of each validation image whether each classifier names its class: by order, bool [model, image].
+    """Say of each validation image whether each classifier names its class, first or among its five guesses.
 
-    `models` are pairs (classifier, number of its input channels), on `device` and in evaluation mode. Images
-    are decoded once for all of them; short side to crop / ratio, central crop; float32 arithmetic.
+    `models` are pairs (classifier, number of its input channels), on `device` and in evaluation mode. Returns
+    bool [model, image] by name: `top1/natural`, `top5/random2` (the latter with more than five classes).
+    Images are decoded once for all of them; short side to crop / ratio, central crop; float32 arithmetic. Of
+    several processes each reads its shard and leaves the rest False.
     """
     count = store.count("val")
     mean, std = torch.tensor(store.mean), torch.tensor(store.std)
-    plans = {(order, n): order_plan(order, n, count, seed) for order in orders for _, n in models}
-    correct = {order: np.zeros((len(models), count), dtype=np.bool_) for order in orders}
-    first = 0
+    plans = {
+        (name, n): plan
+        for n in sorted({n for _, n in models})
+        for order in orders
+        for name, plan in arrangements(order, n, seed).items()
+    }
+    tops = ("top1", "top5") if store.num_classes > TOP else ("top1",)
+    found = {
+        f"{top}/{name}": np.zeros((len(models), count), dtype=np.bool_) for top in tops for name, _ in plans
+    }
+    first, stop = shard(count, rank, world)
     for images, labels in validation_images(
-        store, batch_size=BATCH, crop=crop, ratio=ratio, workers=workers, device=device
+        store,
+        batch_size=BATCH,
+        crop=crop,
+        ratio=ratio,
+        workers=workers,
+        device=device,
+        first=first,
+        stop=stop,
     ):
         here = slice(first, first + len(images))
-        for (order, n), whole in plans.items():
-            plan = whole[here]
-            inputs = normalise(apply_plan(images, plan), mean[plan], std[plan])
+        for (name, n), order in plans.items():
+            plan = order.expand(len(images), n)
+            inputs = normalise(apply_plan(images, plan), mean[order], std[order])
             for row, (model, channels) in enumerate(models):
-                if channels == n:
-                    correct[order][row, here] = (model(inputs).max(1).indices == labels).cpu().numpy()
+                if channels != n:
+                    continue
+                logits = model(inputs)
+                found[f"top1/{name}"][row, here] = (logits.max(1).indices == labels).cpu().numpy()
+                if len(tops) > 1:
+                    among = logits.topk(TOP, dim=1).indices == labels[:, None]
+                    found[f"top5/{name}"][row, here] = among.any(1).cpu().numpy()
         first = here.stop
-    return correct
+    return found
+
+
+def shares(found: Mapping[str, NDArray[np.bool_]], row: int = 0) -> dict[str, float]:
+    """Return the share of right images of one classifier by name, and `top1/random` as the mean over the drawn."""
+    values = {name: float(flags[row].mean()) for name, flags in found.items()}
+    for top in ("top1", "top5"):
+        drawn = [value for name, value in values.items() if name.startswith(f"{top}/random")]
+        if drawn:
+            values[f"{top}/random"] = float(np.mean(drawn))
+    return values
 
 
 def evaluate_top1(
@@ -99,8 +160,9 @@ def evaluate_top1(
 ) -> None:
     """Read all classifiers of one backbone in every order; write `correct.npz`, then `record.json`, to `out`.
 
-    `correct/<order>` is bool [cell, image], images in the order of the validation split. Raises BenchError,
-    by name, for a pre-training whose record is missing or belongs to another recipe than the study's.
+    `correct/<order>` and `top5/<order>` are bool [cell, image], images in the order of the validation split.
+    Raises BenchError, by name, for a pre-training whose record is missing or belongs to another recipe than the
+    study's.
     """
     with run_lock(out):
         _evaluate(runs, orders, out, device, workers, digest, spec, inputs, names)
@@ -123,10 +185,10 @@ def _evaluate(
     cells, models = [], []
     for run in runs:
         record = read_record(Path(run.record))
-        found = record.digest
-        if found != run.digest:
+        written = record.digest
+        if written != run.digest:
             raise BenchError(
-                f"{run.record}: written for digest {found[:12]}, the study asks for {run.digest[:12]}; "
+                f"{run.record}: written for digest {written[:12]}, the study asks for {run.digest[:12]}; "
                 f"run the pre-training {run.backbone} {run.label} seed {run.repetition} again"
             )
         if record.extra["manifest_sha256"] != manifest:
@@ -148,7 +210,7 @@ def _evaluate(
         )
     # One backbone has one recipe and one classification data set, so all cells see the same pixels.
     recipe = runs[0].recipe
-    correct = correct_by_order(
+    found = hits(
         models,
         orders,
         ClassificationStore(Path(runs[0].manifest), digest=inputs["manifest"]),
@@ -157,12 +219,14 @@ def _evaluate(
         seed=runs[0].root_seed,
         device=place,
         workers=workers,
+        resize=recipe.resize,
     )
-    for row, cell in enumerate(cells):
-        shares = ", ".join(f"{order} {flags[row].mean():.4f}" for order, flags in correct.items())
-        say(f"{cell['label']} seed {cell['seed']}: top-1 {shares}")
+    metrics = {str(row): shares(found, row) for row in range(len(cells))}
+    for cell, values in zip(cells, metrics.values(), strict=True):
+        words = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+        say(f"{cell['label']} seed {cell['seed']}: {words}")
     (out / "record.json").unlink(missing_ok=True)
-    arrays: dict[str, Any] = {f"correct/{order}": flags for order, flags in correct.items()}
+    arrays: dict[str, Any] = {name.replace("top1/", "correct/"): flags for name, flags in found.items()}
     with atomic(out / "correct.npz") as partial, partial.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
     Record(
@@ -171,12 +235,20 @@ def _evaluate(
         spec=dict(spec),
         digest=digest,
         inputs=dict(inputs),
-        metrics={
-            str(row): {f"top1/{order}": float(flags[row].mean()) for order, flags in correct.items()}
-            for row in range(len(cells))
-        },
+        metrics=metrics,
         receipt=receipt(
             device=named(place), wall_seconds=time.monotonic() - began, device_memory=peak_memory(place)
         ),
-        extra={"cells": cells, "orders": list(orders)},
+        extra={
+            "cells": cells,
+            "orders": [name.removeprefix("top1/") for name in found if name.startswith("top1/")],
+            "arrangements": {
+                str(n): {
+                    name: plan.tolist()
+                    for order in orders
+                    for name, plan in arrangements(order, n, runs[0].root_seed).items()
+                }
+                for n in sorted({run.channels for run in runs})
+            },
+        },
     ).write(out / "record.json")

@@ -1,165 +1,255 @@
 """Fine-tune one UperNet: the whole story from prepared crops to weights, top to bottom.
 
-Two arms of one repetition differ in nothing but the weights they start from and, where the channels differ, in
-the stem: sample order, crops, the initial value of every other tensor and the dropout masks have seeds in which
-the arm is not a word. Axes: N image, C channel, H row, W column.
+Everything random is a function of the run's seed and of (step), (step, rank) or (epoch, index), and the learning
+rate is computed from the step. So a run that is killed and resumed ends with the bits of one that was not; and the
+arm is in no seed: two arms of one repetition see the same crops in the same order.
 """
 
+import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from bench.data.loaders import training_crops
 from bench.data.store import SegmentationStore
 from bench.data.transforms import normalise
-from bench.device import named, peak_memory
-from bench.errors import BenchError
+from bench.device import determinism, named, peak_memory
+from bench.errors import RequestError
 from bench.lock import run_lock, say
-from bench.models.initial import initialise
-from bench.models.upernet import Segmenter
-from bench.models.weights import load_classifier_weights_into, loading_table, save_weights
+from bench.models.weights import load_strictly, read_tensors, save_weights
 from bench.progress import CsvLog, Progress
-from bench.record import Record, read_record, receipt, sha256_file
+from bench.record import Record, receipt, sha256_file
 from bench.seeds import seed_for
 from bench.study.jobs import FinetuneRun
+from bench.train.batch_norm import synced
 from bench.train.checkpoint import Checkpoints, finished, state_key
+from bench.train.distributed import Ranks, Share, averaging, process_group
 from bench.train.guard import FiniteGuard
-from bench.train.optim import (
-    adamw,
-    convnext_stage_factor,
-    has_bfloat16,
-    parameter_groups,
-    poly_lr,
-    set_lr,
+from bench.train.optim import adamw, parameter_groups, poly_lr, set_lr
+from bench.train.preempt import Preemption
+from bench.train.segmenter import (
+    counted_pixels,
+    factor_rule,
+    head_settings,
+    segmentation_loss,
+    start_model,
 )
+from bench.train.selection import Best, data_warnings, loss_warnings, validation_miou
+from bench.train.state import TrainingState, autocast_type
 
-IGNORE = 255
 ROWS = 100
 """Rows of the loss log, spread over the iterations."""
-SAVE_SECONDS = 60.0
-"""Time between checkpoints."""
+CHECKPOINT_SECONDS, PAUSE = 60.0, 100.0
+"""Least time between checkpoints, in seconds and in times that writing one takes; no part in the result."""
 
 
 def finetune(run: FinetuneRun, *, device: str, workers: int) -> None:
     """Fine-tune `run` and write weights, log and record into its folder.
 
-    Resumes from the last checkpoint of the same digest; ends bit-equal to an undisturbed run on the CPU. Raises
+    Resumes from the last checkpoint of the same digest; ends bit-equal to an undisturbed run on the CPU. Started as
+    one of several processes (see `bench.train.distributed`) it trains together with the others. Raises
     BenchError if the prepared data or the pre-trained weights are not those that the run's digest names, or if
-    the loss stops being a number.
+    the loss stops being a number; RequestError for a batch that cannot be divided as asked; Preempted, with the
+    state on disk, after SIGTERM.
     """
-    folder = Path(run.folder)
-    with run_lock(folder):
-        if finished(folder, run.digest, Path(run.manifest)):
-            say(f"{folder}: already holds this run; remove record.json to run it again")
-        else:
-            _finetune(run, folder, torch.device(device), workers)
+    folder, place = Path(run.folder), torch.device(device)
+    with process_group(place) as ranks, ExitStack() as held:
+        if ranks.first:
+            held.enter_context(run_lock(folder))
+        if ranks.told(ranks.first and finished(folder, run.digest, Path(run.manifest))):
+            if ranks.first:
+                say(f"{folder}: already holds this run; remove record.json to run it again")
+            return
+        label = f"{run.dataset} {run.backbone} {run.arm} seed {run.repetition}"
+        preemption = held.enter_context(Preemption(folder, label))
+        undetermined = held.enter_context(determinism())
+        _finetune(run, folder, place, workers, ranks, preemption, undetermined)
 
 
-def _finetune(run: FinetuneRun, folder: Path, device: torch.device, workers: int) -> None:
-    began = time.monotonic()
-    recipe = run.recipe
+def _finetune(
+    run: FinetuneRun,
+    folder: Path,
+    device: torch.device,
+    workers: int,
+    ranks: Ranks,
+    preemption: Preemption,
+    undetermined: set[str] | None,
+) -> None:
+    began, recipe, label = time.monotonic(), run.recipe, preemption.label
     # The arm is not among the words.
     seed = seed_for("finetune", run.root_seed, run.dataset, run.backbone, run.repetition)
 
     # 1. Data.
     store = SegmentationStore(Path(run.manifest), digest=run.inputs["manifest"])
-    num_classes = len(store.classes)
+    num_classes, steps = len(store.classes), recipe.iterations
     mean = torch.tensor(store.mean, dtype=torch.float32, device=device)
-    std = torch.tensor(store.std, dtype=torch.float32, device=device)
+    # A constant channel is only shifted: it has no deviation to divide by.
+    deviations = [value or 1.0 for value in store.std]
+    std = torch.tensor(deviations, dtype=torch.float32, device=device)
+    warned = data_warnings(store)
+    for sentence in warned if ranks.first else ():
+        say(f"{label}: WARNING {sentence}")
+    if ranks.world > 1 and recipe.micro_batch is not None:
+        raise RequestError(
+            f"{label}: micro_batch {recipe.micro_batch} and {ranks.world} processes: batch norm would see other images "
+            "than in one process; leave one of them out"
+        )
+    share = Share(recipe.batch_size, ranks, recipe.micro_batch)
 
     # 2. Model.
     model, start_sha256 = start_model(run, num_classes)
     model.to(device).to(memory_format=torch.channels_last)
+    if recipe.sync_bn:
+        synced(model)
 
     # 3. Optimizer.
+    precision = autocast_type(recipe.amp, device)
     optimizer = adamw(
-        parameter_groups(
-            model.named_parameters(), weight_decay=recipe.weight_decay, factor=_factor_rule(run)
-        ),
+        parameter_groups(model.named_parameters(), weight_decay=recipe.weight_decay, factor=factor_rule(run)),
         betas=recipe.betas,
         device=device,
     )
-    bfloat16 = recipe.amp and has_bfloat16(device)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+    training = TrainingState(model, optimizer, scaler)
 
     # 4. Resume.
-    checkpoints = Checkpoints(folder, state_key(run.digest, Path(run.manifest)))
-    start, state = checkpoints.load(device)
-    if state:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-    log = CsvLog(folder / "state" / "log.csv", ("lr", "loss", "decode", "auxiliary"), resumed=start)
+    key = state_key(run.digest, Path(run.manifest))
+    checkpoints, best = Checkpoints(folder, key), Best(folder, key)
+    start, state = checkpoints.load(device) if ranks.first else (0, {})
+    start = ranks.told(start)
+    seconds_before = 0.0
+    if start:
+        state = state or checkpoints.read(start, device)
+        training.restore(state["training"])
+        best.restore(state["best"])
+        seconds_before = state["seconds"]
+    preemption.begin()
+    if ranks.first:
+        log = CsvLog(folder / "state" / "log.csv", ("lr", "loss", "decode", "auxiliary"), resumed=start)
+    if ranks.first and recipe.validate_every:
+        validation = CsvLog(folder / "state" / "validation.csv", ("mIoU",), resumed=start)
+    good = f"{checkpoints.path(start)}, after step {start}" if start else "none yet"
 
     # 5. Loop.
-    batches = training_crops(
-        store,
-        recipe,
-        labels=run.labels,
-        seed=seed,
-        start=start,
-        stop=recipe.iterations,
-        workers=workers,
-        device=device,
-    )
-    guard = FiniteGuard(device)
-    every = max(1, recipe.iterations // ROWS)
-    saved = time.monotonic()
+    network: Any = averaging(model) if ranks.world > 1 else model
     model.train()
-    label = f"{run.dataset} {run.backbone} {run.arm} seed {run.repetition}"
-    with Progress(label, recipe.iterations, start=start, unit="img", unit_size=recipe.batch_size) as progress:
-        for step, (images, targets) in enumerate(batches, start):
+    guard, saved, save_seconds = FiniteGuard(device, ranks), time.monotonic(), 0.0
+    every = max(1, steps // ROWS)
+    batches = training_crops(
+        store, recipe, labels=run.labels, seed=seed, start=start, stop=steps, workers=workers, device=device,
+        rank=ranks.rank, world=ranks.world, micro=recipe.micro_batch,
+    )  # fmt: skip
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        Progress(
+            label, steps, start=start, unit_size=recipe.batch_size, stream=None if ranks.first else nowhere
+        ) as progress,
+    ):
+        for step, micros in enumerate(batches, start):
             lr = poly_lr(
                 step,
-                steps=recipe.iterations,
+                steps=steps,
                 warmup_steps=recipe.warmup_iterations,
                 peak=recipe.lr,
                 warmup_factor=recipe.warmup_factor,
                 power=recipe.power,
             )
             set_lr(optimizer, lr)
-            # Dropout and drop path draw from the global generator: a function of (seed, step).
-            torch.manual_seed(seed_for("dropout", seed, step))
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                logits, auxiliary = model(normalise(images, mean, std))
-                decode_loss = segmentation_loss(logits, targets)
-                auxiliary_loss = segmentation_loss(auxiliary, targets)
-                loss = decode_loss + recipe.aux_weight * auxiliary_loss
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            guard.note(step, loss=loss)
-            if recipe.clip_grad is not None:
-                norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad)
+            losses = torch.zeros(2, device=device)
+            # The mean is over the whole batch, so its pixels are counted before the first pass.
+            passes = list(micros) if recipe.loss_mean == "labelled" else micros
+            pixels = _pixels(passes, recipe.loss_mean, recipe.batch_size * recipe.crop**2, ranks, device)
+            for number, (_, images, targets) in enumerate(passes, start=1):
+                # Dropout and drop path draw from the global generator: a function of (seed, step, pass, rank).
+                torch.manual_seed(seed_for("dropout", seed, step, number, ranks.rank))
+                with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
+                    logits, auxiliary = network(normalise(images, mean, std))
+                parts = (
+                    torch.stack([segmentation_loss(logits, targets), segmentation_loss(auxiliary, targets)])
+                    * (ranks.world / pixels).float()
+                )
+                scaler.scale(parts[0] + recipe.aux_weight * parts[1]).backward()
+                losses += parts.detach()
+            guard.note(step, loss=losses.sum())
+            norm = training.update(recipe.clip_grad)
+            if norm is not None:
                 guard.note(step, gradient_norm=norm)
-            optimizer.step()
 
-            last = step + 1 == recipe.iterations
-            if (step + 1) % every == 0 or last:
-                guard.check(label)
-                final = (float(loss.detach()), float(decode_loss.detach()), float(auxiliary_loss.detach()))
-                log.write(step + 1, lr, *final)
-            progress.update(**({"loss": float(loss.detach())} if progress.due() else {}))
-            if time.monotonic() - saved > SAVE_SECONDS and not last:
-                guard.check(label)
-                checkpoints.save(step + 1, {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
-                saved = time.monotonic()
+            done = step + 1
+            if done % every == 0 or done == steps:
+                guard.check(label, good)
+                decode, side = (ranks.sum(losses) / ranks.world).tolist()
+                final = decode + recipe.aux_weight * side
+                if ranks.first:
+                    log.write(done, lr, final, decode, side)
+            if recipe.validate_every and (done % recipe.validate_every == 0 or done == steps):
+                guard.check(label, good)
+                score = validation_miou(model, store, recipe, run.labels, mean=mean, std=std, ranks=ranks)
+                if ranks.first:
+                    validation.write(done, score)
+                    if recipe.select == "best-val":
+                        best.offer(done, score, model)
+            due = ranks.first and time.monotonic() - saved >= max(CHECKPOINT_SECONDS, save_seconds * PAUSE)
+            stop, due = ranks.any(preemption.requested, due)
+            if stop or due or done == steps:
+                guard.check(label, good)
+                if ranks.first:
+                    writing = time.monotonic()
+                    checkpoints.save(
+                        done,
+                        {
+                            "training": training.kept(),
+                            "best": best.kept(),
+                            "seconds": seconds_before + time.monotonic() - began,
+                        },
+                    )
+                    best.forget_others()
+                    saved, save_seconds = time.monotonic(), time.monotonic() - writing
+                good = f"{checkpoints.path(done)}, after step {done}"
+                if stop and done < steps:
+                    raise preemption.stopped(done, checkpoints.path(done))
+            progress.update(**({"loss": float(losses[0])} if progress.due() else {}))
+    preemption.all_saved(steps, checkpoints.path(steps))
+    if not ranks.first:
+        return
 
-    # 6. Select: the last weights. Test data never select, and this protocol has no validation part.
+    # 6. Select: the last weights, or the best on the validation part. Test data never select.
+    metrics: dict[str, Any] = {"loss": _last_loss(folder / "state" / "log.csv")}
+    if recipe.select == "best-val":
+        say(f"{label}: best-val chose step {best.step} of {steps}, validation mIoU {best.score:.4f}")
+        load_strictly(model, read_tensors(best.path), best.path)
+        metrics |= {"val_mIoU": best.score, "selected_step": best.step}
+
     # 7. Write, the record last.
+    (folder / "record.json").unlink(missing_ok=True)
     spec = {
         "kind": "segmenter",
         "architecture": run.spec["architecture"],
         "channels": run.channels,
         "num_classes": num_classes,
         "mean": store.mean,
-        "std": store.std,
+        "std": deviations,
         "head": head_settings(run),
         "digest": run.digest,
+        "scene": {
+            "channels": [{key: channel[key] for key in ("name", "dtype")} for channel in store.channels],
+            "classes": [{key: item[key] for key in ("name", "colour")} for item in store.classes],
+            "window": recipe.crop,
+            # Two thirds of the window, the stride of the official single-scale evaluations.
+            "stride": max(1, 2 * recipe.crop // 3),
+        },
     }
     save_weights(folder / "weights.safetensors", model, spec)
     log.publish(folder / "log.csv")
+    if recipe.validate_every:
+        validation.publish(folder / "validation.csv")
+    for sentence in loss_warnings(folder / "log.csv"):
+        say(f"{label}: WARNING {sentence}")
+        warned.append(sentence)
     Record(
         stage="finetune",
         names={
@@ -172,97 +262,39 @@ def _finetune(run: FinetuneRun, folder: Path, device: torch.device, workers: int
         spec=run.spec,
         digest=run.digest,
         inputs=run.inputs,
-        metrics={"loss": final[0]},
+        metrics=metrics,
         receipt=receipt(
             device=named(device),
-            wall_seconds=time.monotonic() - began,
+            wall_seconds=seconds_before + time.monotonic() - began,
             device_memory=peak_memory(device),
         ),
+        selection=recipe.select,
         extra={
             "weights_sha256": sha256_file(folder / "weights.safetensors"),
             "manifest_sha256": sha256_file(Path(run.manifest)),
             "start_sha256": start_sha256,
             "scale": run.scale,
-            "precision": "bfloat16" if bfloat16 else "float32",
+            "precision": str(precision or torch.float32).removeprefix("torch."),
+            "processes": ranks.world,
+            "micro_batch": share.images,
+            # Operations that had no deterministic algorithm although one was asked for; None: not asked.
+            "nondeterministic": None if undetermined is None else sorted(undetermined),
+            "warnings": warned,
         },
     ).write(folder / "record.json")
     checkpoints.clear()
+    best.clear()
 
 
-def head_settings(run: FinetuneRun) -> dict[str, Any]:
-    """Return the settings of the two heads, as the model spec keeps them."""
-    recipe = run.recipe
-    return {
-        "head_channels": recipe.head_channels,
-        "aux_channels": recipe.aux_channels,
-        "pool_scales": recipe.pool_scales,
-    }
+def _pixels(passes: Any, loss_mean: str, size: int, ranks: Ranks, device: torch.device) -> torch.Tensor:
+    """Return the pixels of the global batch that the loss is a mean over: float64 scalar, at least 1."""
+    if loss_mean == "all":
+        return torch.tensor(float(size), dtype=torch.float64, device=device)
+    counted = torch.stack([counted_pixels(targets, loss_mean) for _, _, targets in passes]).sum()
+    return ranks.sum(counted).clamp(min=1)
 
 
-def start_model(run: FinetuneRun, num_classes: int) -> tuple[Segmenter, str | None]:
-    """Return the segmenter as training begins, and the sha256 of the pre-trained weights (None for scratch).
-
-    Every tensor is drawn by its name first, then the pre-trained ones are laid over them; the log says what became of
-    each.
-    """
-    recipe = run.recipe
-    model = Segmenter(
-        run.architecture,
-        run.channels,
-        num_classes,
-        drop_path=recipe.drop_path,
-        dropout=recipe.dropout,
-        **head_settings(run),
-    )
-    role, scale = f"finetune/{run.dataset}/{run.backbone}", run.architecture.layer_scale
-    initialise(model, role, run.root_seed, run.repetition, layer_scale=scale)
-    return model, _load_pretrained(run, model)
-
-
-def segmentation_loss(logits_NCHW: Tensor, targets_NHW: Tensor) -> Tensor:
-    """Return the mean cross-entropy over the labelled pixels; 0 for a batch without any.
-
-    `logits_NCHW` float, `targets_NHW` uint8 class ids with 255 for ignored pixels. Computed in float32.
-    """
-    targets = targets_NHW.long()
-    total = F.cross_entropy(logits_NCHW.float(), targets, ignore_index=IGNORE, reduction="sum")
-    return total / (targets != IGNORE).sum().clamp(min=1)
-
-
-def _load_pretrained(run: FinetuneRun, model: Segmenter) -> str | None:
-    """Carry the pre-trained weights over; print what became of each tensor; return the file's sha256."""
-    if run.pretrain is None:
-        say("starting from scratch: every tensor is new")
-        return None
-    record = read_record(Path(run.pretrain.record))
-    if record.digest != run.pretrain.digest:
-        raise BenchError(
-            f"{run.pretrain.record}: made by another study or version (digest {record.digest[:12]}, expected "
-            f"{run.pretrain.digest[:12]}); run its pre-training again: `python -m bench run` does"
-        )
-    if record.extra["manifest_sha256"] != sha256_file(Path(run.pretrain.manifest)):
-        raise BenchError(
-            f"{run.pretrain.record}: trained on other data than {run.pretrain.manifest}; run it again"
-        )
-    path = Path(run.pretrain.weights)
-    found = sha256_file(path)
-    if record.extra["weights_sha256"] != found:
-        raise BenchError(
-            f"{path}: these are not the weights that {run.pretrain.record} describes; run it again"
-        )
-    rows = load_classifier_weights_into(model, path, run.stem or "repeat")
-    say(loading_table(rows))
-    return found
-
-
-def _factor_rule(run: FinetuneRun) -> Any:
-    """Return the rule for the rate factor of a parameter name; None where the recipe has no layer decay."""
-    decay = run.recipe.layer_decay
-    if decay is None:
-        return None
-    if run.architecture.family != "convnext":
-        raise BenchError(
-            f"{run.backbone}: layer_decay is the stage-wise rule of the ConvNeXt recipe; leave it out for "
-            f"{run.architecture.family}"
-        )
-    return lambda name: convnext_stage_factor(name, decay)
+def _last_loss(log: Path) -> float:
+    """Return the loss in the last row of the log."""
+    header, *rows = (line.split(",") for line in log.read_text(encoding="utf-8").splitlines())
+    return float(rows[-1][header.index("loss")])

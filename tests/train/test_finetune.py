@@ -1,9 +1,7 @@
 """Fine-tuning is a function of its run, and two arms of a repetition differ only where they must."""
 
-import pickle
+import json
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +12,21 @@ from prepared import SWIN, pretraining, write_classes
 from safetensors.torch import load_file, save_file
 from scenes import CLASSES, finetuning, write_scenes
 
-from bench.errors import BenchError
+from bench.data.store import SegmentationStore
+from bench.data.transforms import normalise
+from bench.errors import BenchError, Preempted
 from bench.evaluate.cells import evaluate_target
 from bench.evaluate.confusion import confusion
+from bench.evaluate.predict import predict_image
 from bench.models.weights import load_model
 from bench.record import read_record, sha256_file
 from bench.study.jobs import EvaluateRun
 from bench.study.recipes import Evaluation
 from bench.train import finetune as story
-from bench.train.finetune import finetune, segmentation_loss, start_model
+from bench.train.finetune import finetune
 from bench.train.pretrain import pretrain
+from bench.train.segmenter import counted_pixels, segmentation_loss, start_model
+from bench.train.selection import data_warnings, flat
 
 OUTPUTS = ("weights.safetensors", "weights.json", "log.csv")
 
@@ -77,32 +80,26 @@ def test_two_loader_processes_give_the_bits_of_none(plain, tmp_path):
     assert outputs(run) == outputs(plain)
 
 
-KILLED = """
-import os, pickle, signal, sys
-import bench.train.checkpoint as checkpoint
-import bench.train.finetune as story
-import torch
-torch.set_num_threads(1)
-story.SAVE_SECONDS = 0.0
-save = checkpoint.Checkpoints.save
-def save_then_die(self, step, state):
-    save(self, step, state)
-    if step == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.Checkpoints.save = save_then_die
-with open(sys.argv[1], "rb") as stream:
-    story.finetune(pickle.load(stream), device="cpu", workers=0)
-"""
-
-
-def test_a_killed_and_resumed_run_gives_the_bits_of_one_that_was_not(plain, tmp_path, capfd):
+@pytest.mark.parametrize("where", ["step", "tensors", "outline", "results"])
+def test_a_killed_and_resumed_run_gives_the_bits_of_one_that_was_not(plain, tmp_path, capfd, forks, where):
     run = replace(plain, folder=str(tmp_path / "run"))
-    (tmp_path / "run.pickle").write_bytes(pickle.dumps(run))
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "run.pickle")], timeout=120)
-    assert killed.returncode == -signal.SIGKILL
-    assert not any((Path(run.folder) / name).exists() for name in (*OUTPUTS, "record.json"))
+    codes, _ = forks.train(run, die=(where, 3, 0))
+    assert codes == [-signal.SIGKILL]
+    assert not (Path(run.folder) / "record.json").exists()
     finetune(run, device="cpu", workers=0)
-    assert "resuming after step 3" in capfd.readouterr().err
+    # Killed in step 3, or while its state was written: the one before serves.
+    found = {"step": 3, "tensors": 2, "outline": 2, "results": 6}[where]
+    assert f"resuming after step {found}\n" in capfd.readouterr().err
+    assert outputs(run) == outputs(plain)
+
+
+def test_a_run_that_is_told_to_stop_saves_its_state_and_goes_on_from_there(plain, tmp_path, capfd, forks):
+    run = replace(plain, folder=str(tmp_path / "run"))
+    codes, said = forks.train(run, die=("told", 2, 0), every_step=False)
+    assert codes == [Preempted.exit_code] == [75]
+    assert "shapes tiny csp seed 0: told to stop (SIGTERM); the state after step 3 is in" in said
+    finetune(run, device="cpu", workers=0)
+    assert "resuming after step 3\n" in capfd.readouterr().err
     assert outputs(run) == outputs(plain)
 
 
@@ -174,12 +171,180 @@ def test_layer_decay_belongs_to_convnext(scenes, tmp_path):
         finetune(run, device="cpu", workers=0)
 
 
-def test_the_loss_is_the_mean_over_labelled_pixels():
+def test_the_loss_is_a_mean_over_all_pixels_or_over_the_labelled_ones():
     # Uniform logits over 4 classes: cross-entropy log 4 at each labelled pixel, whatever is ignored.
     logits = torch.zeros(1, 4, 2, 2)
     targets = torch.tensor([[[0, 3], [255, 255]]], dtype=torch.uint8)
-    assert segmentation_loss(logits, targets).item() == pytest.approx(np.log(4))
-    assert segmentation_loss(logits, torch.full_like(targets, 255)).item() == 0
+    total = segmentation_loss(logits, targets)
+    assert (total / counted_pixels(targets, "labelled")).item() == pytest.approx(np.log(4))
+    assert (total / counted_pixels(targets, "all")).item() == pytest.approx(np.log(4) / 2)
+    nothing = torch.full_like(targets, 255)
+    assert segmentation_loss(logits, nothing).item() == 0 == counted_pixels(nothing, "labelled").item()
+
+
+# -- selection, warnings, forward passes ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def held_out(scenes, tmp_path_factory):
+    """The scenes with their last training scene in a validation part."""
+    manifest = json.loads(scenes.read_text())
+    manifest["splits"]["val"] = [manifest["splits"]["train"].pop()]
+    manifest["selection"] = "holdout"
+    manifest["class_pixels"]["train"][2] = 0
+    path = scenes.with_name("held_out.json")
+    path.write_text(json.dumps(manifest))
+    return path
+
+
+def test_best_val_hands_on_the_weights_of_the_best_look(held_out, tmp_path, monkeypatch):
+    looks = {2: 0.3, 4: 0.7, 6: 0.7}
+    seen = {}
+
+    def look(model, *rest, **more):
+        step = sorted(looks)[len(seen)]
+        seen[step] = {name: value.clone() for name, value in model.state_dict().items()}
+        return looks[step]
+
+    monkeypatch.setattr(story, "validation_miou", look)
+    run = finetuning(tmp_path, held_out, None, arm="scratch", select="best-val", validate_every=2)
+    finetune(run, device="cpu", workers=0)
+    record = read_record(Path(run.record))
+    assert record.selection == "best-val" and record.metrics["selected_step"] == 4
+    chosen = load_file(run.weights)
+    assert all(torch.equal(chosen[name], value) for name, value in seen[4].items())
+    assert (Path(run.folder) / "validation.csv").read_text().splitlines() == [
+        "step,mIoU",
+        "2,0.3",
+        "4,0.7",
+        "6,0.7",
+    ]
+    assert sorted(p.name for p in (Path(run.folder) / "state").iterdir()) == ["log.csv", "validation.csv"]
+
+
+def test_a_resumed_run_remembers_the_best_look(held_out, tmp_path, capfd, forks):
+    settings = {"arm": "scratch", "select": "best-val", "validate_every": 1}
+    whole = finetuning(tmp_path / "whole", held_out, None, **settings)
+    finetune(whole, device="cpu", workers=0)
+    run = finetuning(tmp_path / "run", held_out, None, **settings)
+    codes, _ = forks.train(run, die=("step", 3, 0))
+    assert codes == [-signal.SIGKILL]
+    finetune(run, device="cpu", workers=0)
+    assert "resuming after step 3" in capfd.readouterr().err
+    assert outputs(run) == outputs(whole)
+    assert sha256_file(Path(run.folder) / "validation.csv") == sha256_file(
+        Path(whole.folder) / "validation.csv"
+    )
+
+
+def test_the_validation_score_is_the_miou_of_the_last_weights(held_out, tmp_path):
+    run = finetuning(tmp_path, held_out, None, arm="scratch", validate_every=6)
+    finetune(run, device="cpu", workers=0)
+    logged = float((Path(run.folder) / "validation.csv").read_text().splitlines()[-1].split(",")[1])
+    model, spec = load_model(Path(run.weights))
+    store = SegmentationStore(held_out)
+    (name,) = store.split("val")
+    image = torch.from_numpy(store.image(name).transpose(2, 0, 1).copy())
+    ids = predict_image(
+        model, normalise(image[None], torch.tensor(spec["mean"]), torch.tensor(spec["std"]))[0], 48, 32, 3
+    )
+    counts = confusion(store.labels(name, "full"), ids, 3)
+    union = counts.sum(0) + counts.sum(1) - np.diag(counts)
+    present = union > 0
+    assert logged == pytest.approx((np.diag(counts)[present] / union[present]).mean())
+
+
+def test_a_class_without_a_pixel_is_warned_about_by_name(held_out, tmp_path, capfd):
+    run = finetuning(tmp_path, held_out, None, arm="scratch")
+    finetune(run, device="cpu", workers=0)
+    (sentence,) = read_record(Path(run.record)).extra["warnings"]
+    assert sentence == "class disc has no pixel in the training split; it cannot be learned"
+    assert f"WARNING {sentence}" in capfd.readouterr().err
+
+
+def constant_red(scenes, name, **change):
+    """The scenes with a first channel that is 70 everywhere; return the manifest's path."""
+    import shutil
+
+    root = scenes.parent.with_name(f"{scenes.parent.name}-{name}")
+    shutil.copytree(scenes.parent, root)
+    for path in (root / "prepared").glob("train?.npy"):
+        image = np.load(path)
+        image[..., 0] = 70
+        np.save(path, image)
+    manifest = json.loads((root / "manifest.json").read_text())
+    for key, value in change.items():
+        manifest[key] = [value, *manifest[key][1:]]
+    (root / "manifest.json").write_text(json.dumps(manifest))
+    return root / "manifest.json"
+
+
+def test_a_constant_channel_is_warned_about_by_name_before_training_and_trains_all_the_same(
+    scenes, tmp_path, capfd
+):
+    manifest = constant_red(scenes, "constant", std=0.0)
+    run = finetuning(tmp_path, manifest, None, arm="scratch")
+    finetune(run, device="cpu", workers=0)
+    (sentence,) = read_record(Path(run.record)).extra["warnings"]
+    assert sentence == "channel red is constant in the training split, 70; it tells the network nothing"
+    said = capfd.readouterr().err
+    assert said.index(f"WARNING {sentence}") < said.index("starting from scratch")
+    # It is shifted, not divided by 0, in training and in prediction.
+    assert np.isfinite(read_record(Path(run.record)).metrics["loss"])
+    model, spec = load_model(Path(run.weights))
+    assert spec["std"] == [1.0, 40.0, 40.0, 40.0]
+
+
+def test_a_channel_that_is_constant_in_each_scene_is_warned_about_where_scenes_standardise_it(scenes, tmp_path):
+    manifest = constant_red(scenes, "per-tile", mean=0.0, std=1.0)
+    held = json.loads(manifest.read_text())
+    for place, name in enumerate(sorted(held["samples"])):
+        held["samples"][name]["statistics"] = {"red": [70.0 + place, 0.0], "green": [50.0, 9.0]}
+    manifest.write_text(json.dumps(held))
+    assert data_warnings(SegmentationStore(manifest)) == [
+        "channel red is constant in each training scene; it tells the network nothing"
+    ]
+
+
+@pytest.mark.parametrize("arm", ["csp", "rgb-zero"])
+def test_the_log_says_what_became_of_every_tensor(scenes, pretrained, tmp_path, capfd, arm):
+    start, stem = ("rgb", "zero") if arm == "rgb-zero" else ("csp", None)
+    model, _ = start_model(finetuning(tmp_path, scenes, pretrained[start], arm=arm, stem=stem), 3)
+    said = capfd.readouterr().err
+    # The classifier's head has a norm and a layer, two tensors each, that a segmenter has no place for.
+    assert f"{len(model.state_dict()) + 4} tensors" in said and said.count("left out (classifier head)") == 4
+    assert "loaded" in said and "backbone.stages.3 (" in said
+    new = {line.split()[1] for line in said.splitlines() if line.startswith("new")}
+    assert new == {"norms", "decode_head", "auxiliary_head"}
+    adapted = [line for line in said.splitlines() if "backbone.stem.0.weight" in line]
+    assert bool(adapted) is (arm == "rgb-zero") and all("zero" in line for line in adapted)
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        (np.linspace(1.0, 0.5, 50), False),
+        (np.ones(50), True),
+        (1 + 0.005 * np.sin(np.arange(50)), True),
+        (np.ones(5), False),  # too few to say
+    ],
+)
+def test_a_loss_that_hardly_falls_is_flat(losses, expected):
+    assert flat(list(losses)) is expected
+
+
+def test_two_passes_have_the_gradient_of_the_whole_batch_but_for_batch_norm(scenes, tmp_path):
+    # Batch norm is over the images of a pass, so the two runs differ: they are two specs, and both are trained.
+    runs = [
+        finetuning(
+            tmp_path / str(micro), scenes, None, arm="scratch", batch_size=4, iterations=3, micro_batch=micro
+        )
+        for micro in (None, 2)
+    ]
+    for run in runs:
+        finetune(run, device="cpu", workers=0)
+    assert runs[0].digest != runs[1].digest
+    assert outputs(runs[0])["weights.safetensors"] != outputs(runs[1])["weights.safetensors"]
 
 
 # -- evaluation of cells ---------------------------------------------------------------------------------------
