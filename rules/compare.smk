@@ -5,15 +5,17 @@ rule compare:
     input:
         EVALUATIONS,
         TRAINED,
-        "paper/reported.csv",
+        own_file("paper/reported.csv"),
+        own_file("paper/context.csv"),
     output:
-        expand(f"{ROOT}/compare/{{table}}.csv", table=COMPARE_TABLES),
+        expand(f"{ROOT}/compare/{{table}}.csv", table=compare_tables(STUDY)),
         f"{ROOT}/compare/record.json",
     log:
         f"{ROOT}/logs/compare.log",
     benchmark:
         f"{ROOT}/benchmarks/compare.tsv"
     params:
+        bench=LOOKUPS.stage("compare"),
         digest=RUNS.compare_digest,
     shell:
-        "bench compare > {log} 2>&1"
+        "{params.bench} > {log} 2>&1"

@@ -9,10 +9,11 @@ rule acquire:
     benchmark:
         f"{ROOT}/benchmarks/acquire/{{data}}.tsv"
     params:
-        digest=acquire_digest,
-        files=user_files,
+        bench=LOOKUPS.stage("acquire"),
+        digest=LOOKUPS.acquire_digest,
+        files=LOOKUPS.user_files,
     shell:
-        "bench acquire --dataset {wildcards.data} > {log} 2>&1"
+        "{params.bench} --dataset {wildcards.data} > {log} 2>&1"
 
 
 rule prepare:
@@ -25,6 +26,7 @@ rule prepare:
     benchmark:
         f"{ROOT}/benchmarks/prepare/{{data}}.tsv"
     params:
-        digest=prepare_digest,
+        bench=LOOKUPS.stage("prepare"),
+        digest=LOOKUPS.prepare_digest,
     shell:
-        "bench prepare --dataset {wildcards.data} > {log} 2>&1"
+        "{params.bench} --dataset {wildcards.data} > {log} 2>&1"

@@ -4,8 +4,8 @@
 
 rule evaluate:
     input:
-        weights_of_cells,
-        manifest=evaluation_manifest,
+        LOOKUPS.weights_of_cells,
+        manifest=LOOKUPS.evaluation_manifest,
     output:
         counts=f"{ROOT}/evaluate/{{dataset}}/{{backbone}}/counts.npz",
         examples=f"{ROOT}/evaluate/{{dataset}}/{{backbone}}/examples.npz",
@@ -15,16 +15,17 @@ rule evaluate:
     benchmark:
         f"{ROOT}/benchmarks/evaluate/{{dataset}}/{{backbone}}.tsv"
     resources:
-        gpu=1,
+        gpu=GPUS_PER_JOB,
     params:
-        digest=evaluate_digest,
+        bench=LOOKUPS.stage("evaluate"),
+        digest=LOOKUPS.evaluate_digest,
     shell:
-        "bench evaluate --dataset {wildcards.dataset} --backbone {wildcards.backbone} > {log} 2>&1"
+        "{params.bench} --dataset {wildcards.dataset} --backbone {wildcards.backbone} > {log} 2>&1"
 
 
 rule top1:
     input:
-        weights_of_classifiers,
+        LOOKUPS.weights_of_classifiers,
         manifest=RUNS.pretrain_data.manifest,
     output:
         correct=f"{ROOT}/evaluate/top1/{{backbone}}/correct.npz",
@@ -36,6 +37,7 @@ rule top1:
     resources:
         gpu=1,
     params:
-        digest=top1_digest,
+        bench=LOOKUPS.stage("evaluate"),
+        digest=LOOKUPS.top1_digest,
     shell:
-        "bench evaluate --dataset top1 --backbone {wildcards.backbone} > {log} 2>&1"
+        "{params.bench} --dataset top1 --backbone {wildcards.backbone} > {log} 2>&1"

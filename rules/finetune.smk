@@ -3,7 +3,7 @@
 
 rule finetune:
     input:
-        pretrained_weights,
+        LOOKUPS.pretrained_weights,
         manifest=f"{ROOT}/data/{{dataset}}/manifest.json",
     output:
         weights=f"{ROOT}/finetune/{{dataset}}/{{backbone}}/{{arm}}/seed{{seed}}/weights.safetensors",
@@ -15,9 +15,10 @@ rule finetune:
     benchmark:
         f"{ROOT}/benchmarks/finetune/{{dataset}}/{{backbone}}/{{arm}}/seed{{seed}}.tsv"
     resources:
-        gpu=1,
+        gpu=GPUS_PER_JOB,
     params:
-        digest=finetune_digest,
+        bench=LOOKUPS.stage("finetune"),
+        digest=LOOKUPS.finetune_digest,
     shell:
-        "bench finetune --dataset {wildcards.dataset} --backbone {wildcards.backbone}"
+        "{params.bench} --dataset {wildcards.dataset} --backbone {wildcards.backbone}"
         " --arm {wildcards.arm} --seed {wildcards.seed} > {log} 2>&1"

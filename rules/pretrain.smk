@@ -17,9 +17,10 @@ rule pretrain:
     # The longest jobs first, so that the last of them does not run alone.
     priority: 10
     resources:
-        gpu=1,
+        gpu=GPUS_PER_JOB,
     params:
-        digest=pretrain_digest,
+        bench=LOOKUPS.stage("pretrain"),
+        digest=LOOKUPS.pretrain_digest,
     shell:
-        "bench pretrain --backbone {wildcards.backbone}"
+        "{params.bench} --backbone {wildcards.backbone}"
         " --strategy {wildcards.strategy} --seed {wildcards.seed} > {log} 2>&1"

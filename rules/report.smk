@@ -1,26 +1,34 @@
 # Tables, figures and the report, from finished numbers.
 
 
+# Seconds each: not worth a place in a cluster's queue.
+localrules:
+    tables,
+    figures,
+    report,
+
+
 rule tables:
     input:
         rules.compare.output,
     output:
         report(
-            expand(f"{ROOT}/tables/{{table}}.html", table=TABLES),
+            expand(f"{ROOT}/tables/{{table}}.html", table=table_names(STUDY)),
             caption="../paper/captions/tables.rst",
             category="Tables",
             labels={"scale": STUDY.scale},
         ),
-        expand(f"{ROOT}/tables/{{table}}.{{kind}}", table=TABLES, kind=["csv", "md", "tex"]),
+        expand(f"{ROOT}/tables/{{table}}.{{kind}}", table=table_names(STUDY), kind=["csv", "md", "tex"]),
         f"{ROOT}/tables/main.txt",
     log:
         f"{ROOT}/logs/tables.log",
     benchmark:
         f"{ROOT}/benchmarks/tables.tsv"
     params:
+        bench=LOOKUPS.stage("tables"),
         digest=RUNS.compare_digest,
     shell:
-        "bench tables > {log} 2>&1"
+        "{params.bench} > {log} 2>&1"
 
 
 rule figures:
@@ -41,9 +49,10 @@ rule figures:
     benchmark:
         f"{ROOT}/benchmarks/figures.tsv"
     params:
+        bench=LOOKUPS.stage("figures"),
         digest=RUNS.compare_digest,
     shell:
-        "bench figures > {log} 2>&1"
+        "{params.bench} > {log} 2>&1"
 
 
 rule report:
@@ -51,7 +60,7 @@ rule report:
         rules.compare.output,
         rules.tables.output,
         rules.figures.output,
-        "paper/report.typ",
+        own_file("paper/report.typ"),
     output:
         report(
             f"{ROOT}/report/report.pdf",
@@ -64,6 +73,7 @@ rule report:
     benchmark:
         f"{ROOT}/benchmarks/report.tsv"
     params:
+        bench=LOOKUPS.stage("report"),
         digest=RUNS.compare_digest,
     shell:
-        "bench report > {log} 2>&1"
+        "{params.bench} > {log} 2>&1"

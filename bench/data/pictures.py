@@ -81,6 +81,9 @@ def read_rgb(source: Path | bytes, name: str) -> Image.Image:
                 raise BenchError(f"{name}: a photograph of mode {image.mode}; expected 8-bit grey or colour")
             if image.mode == "P" and "transparency" in image.info:
                 image = image.convert("RGBA")  # else Pillow warns and drops the transparent colour's place
+            if image.mode == "RGB":
+                image.load()  # convert would copy it
+                return image
             return image.convert("RGB")
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
         raise BenchError(f"{name}: not a readable picture ({error})") from None

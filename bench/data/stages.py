@@ -7,21 +7,24 @@ import os
 import shutil
 from pathlib import Path
 
-from bench.catalog.index import CATALOG
-from bench.data.acquire import acquire_archives, acquire_folder, require_archives
+from bench.catalog.index import CATALOG, OWN_DATA
+from bench.data.acquire import acquire_archives, acquire_folder, read_acquired
+from bench.data.handshake import held, request, request_all
 from bench.data.miniature.archives import write_archives
 from bench.data.prepare.description import check_request as check_description
 from bench.data.prepare.run import prepare_classification, prepare_target
 from bench.errors import BenchError
 from bench.lock import run_lock
-from bench.machine import data_root
+from bench.machine import data_root, file_workers
 from bench.study.datasets import PretrainData, Target
 from bench.study.jobs import DataRun
 from bench.study.runs import Runs
 from bench.study.schema import Study
 
-FOLDERS = ("folder", "folders")
+FOLDERS = tuple(OWN_DATA)
 """Sources that are a user's own folders, read where they are."""
+WORTH_A_PROCESS = 2**26
+"""Bytes of sources for each process of a preparation."""
 
 
 def acquire_data(study: Study, run: DataRun) -> None:
@@ -46,9 +49,9 @@ def _acquire(study: Study, run: DataRun) -> None:
         shutil.rmtree(archives, ignore_errors=True)
         write_archives(entry.name, archives, study.miniature)
     else:
-        archives = data_root() / run.name
+        archives = data_root() / entry.name
     acquire_archives(
-        run.name, entry, archives, out, digest=digest, spec=spec, check_digests=study.miniature is None
+        run.name, entry, archives, out, digest=digest, spec=spec, drawn=study.miniature is not None
     )
 
 
@@ -63,7 +66,14 @@ def _prepare(study: Study, run: DataRun) -> None:
     raw = user_folder(study, run) if run.source in FOLDERS else out / "raw"
     if run.name == study.pretrain_data.name:
         prepare_classification(
-            run.name, study.pretrain_data, raw, out, digest=run.digest, spec=run.spec, scale=study.scale
+            run.name,
+            study.pretrain_data,
+            raw,
+            out,
+            digest=run.digest,
+            spec=run.spec,
+            scale=study.scale,
+            workers=processes(out),
         )
         return
     target = study.datasets[run.name]
@@ -76,28 +86,39 @@ def _prepare(study: Study, run: DataRun) -> None:
         spec=run.spec,
         scale=study.scale,
         description=Path(target.description) if target.description else None,
+        workers=processes(out),
     )
+
+
+def processes(out: Path) -> int:
+    """Return how many processes prepare: starting one takes a second, so each has some data to be worth it."""
+    size = sum(int(source["bytes"]) for source in read_acquired(out / "acquired.json").sources)
+    return min(file_workers(), 1 + size // WORTH_A_PROCESS)
 
 
 def check_request(runs: Runs) -> None:
     """Refuse, before anything runs, a study that its data cannot serve.
 
-    Raises RequestError if BENCH_DATA is needed and not set, BenchError if an archive or a folder of the user's is
-    missing; what a folder dataset's description does not hold (a channel, a class) is a RequestError too.
+    Raises RequestError if BENCH_DATA is needed and not set, one BenchError for all archives and folders of the
+    user's that are missing; what a folder dataset's description does not hold (a channel, a class) is a
+    RequestError too.
     """
     study = runs.study
+    lacking: dict[str, None] = {}
     for run in (runs.pretrain_data, *runs.target_data.values()):
         if run.source in FOLDERS:
             folder = user_folder(study, run)
             if not folder.is_dir():
-                raise BenchError(
-                    f"{run.name}: no folder {folder}; BENCH_DATA and the study's path lead there"
-                )
+                lacking[f"{run.name}: no folder {folder}; BENCH_DATA and the study's path lead there"] = None
         elif study.miniature is None and not Path(run.acquired).exists():
-            require_archives(CATALOG[run.source], data_root() / run.name)
+            holding = held(CATALOG[run.source], data_root() / run.source)
+            if holding.missing:
+                lacking[request(holding)] = None
         target = study.datasets.get(run.name)
         if target is not None and target.description is not None:
             check_description(run.name, target, study.evaluate[run.name], Path(target.description))
+    if lacking:
+        raise BenchError(request_all(list(lacking)))
 
 
 def user_folder(study: Study, run: DataRun) -> Path:

@@ -4,6 +4,8 @@ Light: no torch. A handle is opened once and kept, up to a number well below the
 handles are not carried over when a store is pickled to a loader process.
 """
 
+import os
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Generic
@@ -12,8 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.manifest import ClassificationManifest, M, SegmentationManifest, read_manifest, require_digest
+from bench.data.patches import Window, patch_windows
 from bench.data.pictures import read_rgb
 from bench.errors import BenchError
+
+Part = tuple[list[int], NDArray[Any]]
+"""Some of the channels, and a window of them in their stored type."""
 
 HANDLES = 256
 """Arrays kept open by one store; a mapped array holds a file descriptor."""
@@ -43,6 +49,32 @@ class _Arrays:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "opened": OrderedDict()}
+
+
+class _Packed:
+    """Files of which parts are read at given places, each opened once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.opened: dict[str, int] = {}
+
+    def read(self, file: str, start: int, stop: int) -> bytes:
+        """Return the bytes from `start` up to `stop`. Not by mapping: that reads a large file page by page."""
+        try:
+            if file not in self.opened:
+                self.opened[file] = descriptor = os.open(self.folder / file, os.O_RDONLY)
+                weakref.finalize(self, os.close, descriptor)
+            content = os.pread(self.opened[file], stop - start, start)
+        except OSError as error:
+            raise BenchError(f"{self.folder / file}: not readable ({error}); run prepare again") from None
+        if len(content) != stop - start:
+            raise BenchError(
+                f"{self.folder / file}: ends before byte {stop}, which the offsets name; run prepare again"
+            )
+        return content
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "opened": {}}
 
 
 class _Store(Generic[M]):
@@ -94,11 +126,31 @@ class SegmentationStore(_Store[SegmentationManifest]):
         """The split that is scored."""
         return self.manifest.evaluation_split
 
-    def split(self, name: str) -> list[str]:
-        """Return the sample ids of a split, in the manifest's order."""
+    def split(self, name: str, group: str | None = None) -> list[str]:
+        """Return the sample ids of a split, in the manifest's order; of one `group` (day, night) if it is given."""
         if name not in self.manifest.splits:
             raise BenchError(f"{self.path}: no split {name!r}; it has {', '.join(self.manifest.splits)}")
-        return list(self.manifest.splits[name])
+        samples = list(self.manifest.splits[name])
+        if group is None:
+            return samples
+        if group not in (found := {self.group(sample) for sample in samples}):
+            names = ", ".join(sorted(known for known in found if known)) or "no groups"
+            raise BenchError(f"{self.path}: split {name} has no group {group!r}; it has {names}")
+        return [sample for sample in samples if self.group(sample) == group]
+
+    @property
+    def patch(self) -> int | None:
+        """Side of the patches of the geometry under which the data were prepared; None: whole scenes."""
+        geometry = self.manifest.geometry
+        return None if geometry is None else int(geometry["patch"])
+
+    def windows(self, sample: str) -> list[Window]:
+        """Return the patches of a scene as (top, left, height, width); the whole scene where there is no geometry."""
+        height, width = self.shape(sample)
+        geometry = self.manifest.geometry
+        if geometry is None:
+            return [(0, 0, height, width)]
+        return patch_windows(height, width, int(geometry["patch"]), int(geometry["stride"]))
 
     def shape(self, sample: str) -> tuple[int, int]:
         """Return height and width in pixels."""
@@ -119,13 +171,36 @@ class SegmentationStore(_Store[SegmentationManifest]):
         return self.pixels(sample, slice(None), slice(None))
 
     def pixels(self, sample: str, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """Return a window of the image, float32 HWC, reading only its rows."""
-        parts = self._sample(sample)["arrays"]
-        windows = [self._window(sample, part["file"], rows, columns) for part in parts]
-        image_HWC = np.empty((*windows[0].shape[:2], len(self.manifest.channels)), np.float32)
-        for part, window_HWC in zip(parts, windows, strict=True):
-            image_HWC[..., part["channels"]] = window_HWC
+        """Return a window of the image, float32 HWC, reading only its rows; per-tile channels standardised."""
+        parts = self.parts(sample, rows, columns)
+        image_HWC = np.empty((*parts[0][1].shape[:2], len(self.manifest.channels)), np.float32)
+        for channels, window_HWC in parts:
+            image_HWC[..., channels] = window_HWC
+        for channel, mean, std in self.per_tile(sample):
+            image_HWC[..., channel] = (image_HWC[..., channel] - mean) / std
         return image_HWC
+
+    def parts(self, sample: str, rows: slice, columns: slice) -> list[Part]:
+        """Return views of a window as it is stored: channels, and HWC of their type, for each file of the sample.
+
+        Nothing is copied, converted or standardised; a view must not be written to.
+        """
+        return [
+            (part["channels"], self._window(sample, part["file"], rows, columns))
+            for part in self._sample(sample)["arrays"]
+        ]
+
+    def per_tile(self, sample: str) -> list[tuple[int, np.float32, np.float32]]:
+        """Return the channels that the scene's own mean and std standardise: (channel, mean, std), stored units.
+
+        A scene without variation in a channel is only shifted.
+        """
+        found = self._sample(sample).get("statistics", {})
+        return [
+            (place, np.float32(found[channel["name"]][0]), np.float32(found[channel["name"]][1] or 1.0))
+            for place, channel in enumerate(self.manifest.channels)
+            if channel["name"] in found
+        ]
 
     def labels(
         self, sample: str, variant: str, rows: slice = slice(None), columns: slice = slice(None)
@@ -180,6 +255,7 @@ class ClassificationStore(_Store[ClassificationManifest]):
 
     def __init__(self, path: Path, *, digest: str | None = None) -> None:
         super().__init__(path, ClassificationManifest, digest)
+        self._packed = _Packed(path.parent)
         for split, entry in self.manifest.splits.items():
             labels = len(self._arrays[entry["labels"]])
             offsets = entry.get("offsets")
@@ -194,16 +270,22 @@ class ClassificationStore(_Store[ClassificationManifest]):
         """Return the number of photographs in a split."""
         return int(self._split(split)["count"])
 
-    def image(self, split: str, index: int) -> NDArray[np.uint8]:
-        """Return a photograph as RGB, uint8 HWC: size x size if stored decoded, else of its own size."""
+    def stored(self, split: str, index: int) -> bytes | NDArray[np.uint8]:
+        """Return a photograph as it is stored: the file's bytes, or uint8 [size, size, 3] if stored decoded."""
         entry = self._split(split)
         if "offsets" not in entry:
             return np.array(self._arrays[entry["images"]][index])
-        start, end = (int(place) for place in self._arrays[entry["offsets"]][index : index + 2])
-        with (self._arrays.folder / entry["images"]).open("rb") as stream:
-            stream.seek(start)
-            encoded = stream.read(end - start)
-        return np.array(read_rgb(encoded, f"{self._arrays.folder / entry['images']}, photograph {index}"))
+        start, stop = (int(place) for place in self._arrays[entry["offsets"]][index : index + 2])
+        return self._packed.read(entry["images"], start, stop)
+
+    def place(self, split: str, index: int) -> str:
+        """Return where a photograph lies, for messages."""
+        return f"{self.path.parent / self._split(split)['images']}, photograph {index}"
+
+    def image(self, split: str, index: int) -> NDArray[np.uint8]:
+        """Return a photograph as RGB, uint8 HWC: size x size if stored decoded, else of its own size."""
+        stored = self.stored(split, index)
+        return np.array(read_rgb(stored, self.place(split, index))) if isinstance(stored, bytes) else stored
 
     def label(self, split: str, index: int) -> int:
         """Return the class index of a photograph."""

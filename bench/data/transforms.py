@@ -1,8 +1,8 @@
-"""How a scene becomes a segmenter's training crop: resize, crop, flip, distort, pad; any number of channels.
+"""How a scene becomes a segmenter's training crop: resize, crop, flip, pad; any number of channels.
 
-Only the part of the scene that the crop shows is read. Axes: images are HWC in stored units (float32 once
-resized), labels HW uint8 with 255 for ignored; r is the resize ratio, (H, W) the scene, (round(rH),
-round(rW)) the resized scene, in which the crop is cut.
+Only the part of the scene that the crop shows is read. Axes: stored windows are HWC in their stored type, the
+crop is CHW float32, labels are HW uint8 with 255 for ignored; r is the resize ratio, (H, W) the scene or patch,
+(rH, rW), rounded, the resized one, in which the crop is cut.
 """
 
 import random
@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-Image_HWC = NDArray[Any]
+Window_HWC = NDArray[Any]
+Crop_CHW = NDArray[np.float32]
 Labels_HW = NDArray[np.uint8]
 
 IGNORE = 255
 RETRIES = 10
 """How often a crop dominated by one class is drawn again (mmsegmentation's RandomCrop)."""
+ROWS = 32
+"""Rows resized at a time, so that intermediate rows stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Span:
         """Return for each pixel the two source pixels beside it and the weight of the second.
 
         Pixel centres correspond: s = (t + 1/2) source / target - 1/2, clamped to the scene, as in
-        `interpolate(mode="bilinear", align_corners=False)`.
+        `interpolate(mode="bilinear", align_corners=False)` and OpenCV's INTER_LINEAR.
         """
         at = (np.arange(self.start, self.start + self.size) + 0.5) * (self.source / self.target) - 0.5
         at = at.clip(0, self.source - 1)
@@ -53,7 +55,11 @@ class Span:
         return low, np.minimum(low + 1, self.source - 1), (at - low).astype(np.float32)
 
     def nearest(self) -> NDArray[np.int64]:
-        """Return for each pixel the source pixel that holds its centre."""
+        """Return for each pixel the source pixel that holds its centre.
+
+        So labels lie where the image lies. OpenCV's INTER_NEAREST would take floor(t source / target), up to half
+        a source pixel beside the image.
+        """
         at = (np.arange(self.start, self.start + self.size) + 0.5) * (self.source / self.target)
         nearest: NDArray[np.int64] = np.minimum(np.floor(at).astype(np.int64), self.source - 1)
         return nearest
@@ -66,7 +72,7 @@ def draw_spans(shape: Sequence[int], crop: int, ratio: float, draw: random.Rando
     """
     spans = []
     for source in shape[:2]:
-        target = max(1, round(ratio * source))
+        target = max(1, int(ratio * source + 0.5))  # half up, as mmcv rounds sizes
         size = min(crop, target)
         spans.append(Span(source, target, draw.randint(0, target - size), size))
     return spans[0], spans[1]
@@ -79,18 +85,31 @@ def dominated(labels: Labels_HW, max_share: float) -> bool:
     return len(present) < 2 or bool(present.max() >= max_share * present.sum())
 
 
-def resize_image(window: Image_HWC, rows: Span, columns: Span) -> NDArray[np.float32]:
-    """Resize the window that a crop needs bilinearly: float32 [rows.size, columns.size, C].
+def resize_image(window: Window_HWC, rows: Span, columns: Span) -> Crop_CHW:
+    """Resize the window that a crop needs bilinearly: float32 [C, rows.size, columns.size].
 
-    `window` is the part of the scene that `Span.window` names. Equals resizing the whole scene and cutting
-    the crop out of it.
+    `window` is the part of the scene that `Span.window` names, of any real type and layout. Equals resizing the
+    whole scene in float32 and cutting the crop out of it.
     """
     (top, bottom, down), (left, right, across) = rows.bilinear(), columns.bilinear()
-    above, below = window[top - top[0]].astype(np.float32), window[bottom - top[0]].astype(np.float32)
-    mixed = above + (below - above) * down[:, None, None]
-    before, after = mixed[:, left - left[0]], mixed[:, right - left[0]]
-    resized: NDArray[np.float32] = before + (after - before) * across[None, :, None]
-    return resized
+    top, bottom = top - top[0], bottom - top[0]
+    left, right = left - left[0], right - left[0]
+    resized_CHW = np.empty((window.shape[2], rows.size, columns.size), dtype=np.float32)
+    for first in range(0, rows.size, ROWS):
+        some = slice(first, first + ROWS)
+        mixed = _between(window[top[some]], window[bottom[some]], down[some, None, None])
+        mixed = _between(mixed.take(left, axis=1), mixed.take(right, axis=1), across[None, :, None])
+        resized_CHW[:, some] = mixed.transpose(2, 0, 1)
+    return resized_CHW
+
+
+def _between(one: NDArray[Any], other: NDArray[Any], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return one + (other - one) * weight in float32; may write into its arguments, which are copies."""
+    low, high = one.astype(np.float32, copy=False), other.astype(np.float32, copy=False)
+    high -= low
+    high *= weight
+    low += high
+    return low
 
 
 def resize_labels(window: Labels_HW, rows: Span, columns: Span) -> Labels_HW:
@@ -99,50 +118,21 @@ def resize_labels(window: Labels_HW, rows: Span, columns: Span) -> Labels_HW:
 
 
 def pad(
-    image: NDArray[np.float32], labels: Labels_HW, crop: int, mean: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], Labels_HW]:
-    """Fill a crop up to `crop` pixels a side, below and to the right.
+    image_CHW: Crop_CHW, labels: Labels_HW, size: int, fill: NDArray[np.float32]
+) -> tuple[Crop_CHW, Labels_HW]:
+    """Fill a crop up to `size` pixels a side, below and to the right.
 
-    The image is filled with each channel's mean, which normalises to 0, the labels with 255.
+    The image is filled with `fill` [C] (the channels' means, which normalise to 0), the labels with 255.
     """
     height, width = labels.shape
-    if (height, width) == (crop, crop):
-        return image, labels
-    full = np.broadcast_to(mean, (crop, crop, len(mean))).copy()
-    full[:height, :width] = image
-    targets = np.full((crop, crop), IGNORE, dtype=np.uint8)
+    if (height, width) == (size, size):
+        return image_CHW, labels
+    full = np.empty((len(fill), size, size), dtype=np.float32)
+    full[:] = fill[:, None, None]
+    full[:, :height, :width] = image_CHW
+    targets = np.full((size, size), IGNORE, dtype=np.uint8)
     targets[:height, :width] = labels
     return full, targets
-
-
-def distort_colours(
-    image: NDArray[np.float32], planes: Sequence[int], draw: random.Random
-) -> NDArray[np.float32]:
-    """Distort brightness, contrast, saturation and hue of the three 8-bit `planes`; copy the others.
-
-    mmsegmentation's PhotoMetricDistortion: each with probability 1/2: brightness + U(-32, 32), contrast times
-    U(0.5, 1.5) (before or after the colours), saturation times U(0.5, 1.5), hue + U(-18, 18) of 180.
-    """
-    rgb = image[..., list(planes)]
-    contrast_first = draw.random() < 0.5
-    if draw.random() < 0.5:
-        rgb = (rgb + draw.uniform(-32, 32)).clip(0, 255)
-    contrast = draw.uniform(0.5, 1.5) if draw.random() < 0.5 else 1.0
-    if contrast_first:
-        rgb = (rgb * contrast).clip(0, 255)
-    saturation = draw.uniform(0.5, 1.5) if draw.random() < 0.5 else 1.0
-    hue = draw.uniform(-18, 18) / 180 if draw.random() < 0.5 else 0.0
-    if saturation != 1.0 or hue:
-        hsv = np.asarray(Image.fromarray(rgb.round().astype(np.uint8)).convert("HSV")).astype(np.float32)
-        hsv[..., 0] = (hsv[..., 0] + hue * 256) % 256  # Pillow's circle has 256 steps
-        hsv[..., 1] = (hsv[..., 1] * saturation).clip(0, 255)
-        turned = Image.fromarray(hsv.astype(np.uint8), mode="HSV").convert("RGB")
-        rgb = np.asarray(turned).astype(np.float32)
-    if not contrast_first:
-        rgb = (rgb * contrast).clip(0, 255)
-    result = image.copy()
-    result[..., list(planes)] = rgb
-    return result
 
 
 def normalise(images_NCHW: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -153,4 +143,5 @@ def normalise(images_NCHW: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """
     device = images_NCHW.device
     shift, scale = (value.to(device, torch.float32)[..., None, None] for value in (mean, std))
-    return images_NCHW.to(torch.float32).sub(shift).div(scale)
+    # One new tensor and not three: on the CPU fresh memory costs more than the arithmetic.
+    return images_NCHW.to(torch.float32, copy=True).sub_(shift).div_(scale)

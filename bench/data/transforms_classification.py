@@ -1,23 +1,20 @@
-"""How a picture becomes a classifier's input on the host: uint8 in, uint8 out, three channels, by Pillow.
+"""How a photograph becomes a classifier's input on the host: uint8 in, uint8 out, three channels.
 
-Pillow's bicubic filter is the one of the published recipes (timm, ConvNeXt, Swin). All that is random about a
-sample follows from one seed, so a sample does not depend on which process makes it, or on what was made
-before.
+All that is random about a sample follows from one seed, so a sample does not depend on which process makes it, or
+on what was made before. How a box is resized is another matter (decoding.py).
 """
 
 import math
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from bench.data.decoding import Box, Photograph
 from bench.errors import BenchError
-
-Box = tuple[int, int, int, int]
-"""left, top, right, bottom in pixels, as Pillow has it."""
 
 ASPECT = (3 / 4, 4 / 3)
 """Range of width over height of a random crop."""
@@ -44,6 +41,13 @@ def random_crop_box(width: int, height: int, scale_min: float, draw: random.Rand
     return left, top, left + w, top + h
 
 
+class Policy(Protocol):
+    """What is used of timm's RandAugment; its choice has no weights, which no policy of a study can ask for."""
+
+    ops: list[Callable[[Image.Image], Image.Image]]
+    num_layers: int
+
+
 class TrainTransform:
     """Random resized crop, flip with probability 1/2, RandAugment where the recipe names a timm policy."""
 
@@ -52,17 +56,16 @@ class TrainTransform:
         self.crop, self.scale_min = crop, scale_min
         self.augment = randaugment_policy(randaugment, crop, mean) if randaugment else None
 
-    def __call__(self, image: Image.Image, seed: int) -> NDArray[np.uint8]:
-        """Return the augmented picture, uint8 [crop, crop, 3]; `seed` alone decides about it."""
+    def __call__(self, photograph: Photograph, seed: int) -> NDArray[np.uint8]:
+        """Return the augmented picture, uint8 [3, crop, crop]; `seed` alone decides about it."""
         draw = random.Random(seed)
-        box = random_crop_box(*image.size, self.scale_min, draw)
-        # Crop, then resize: resize(box=...) would let the filter read pixels outside the box.
-        image = image.crop(box).resize((self.crop, self.crop), Image.Resampling.BICUBIC)
+        box = random_crop_box(*photograph.size, self.scale_min, draw)
+        image = photograph.resized((self.crop, self.crop), box)
         if draw.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.augment is not None:
             image = _seeded(self.augment, image, draw.getrandbits(32))
-        return np.asarray(image)
+        return planes_CHW(image)
 
 
 class EvalTransform:
@@ -71,21 +74,24 @@ class EvalTransform:
     def __init__(self, crop: int, ratio: float) -> None:
         self.crop, self.short = crop, math.floor(crop / ratio)
 
-    def __call__(self, image: Image.Image, seed: int = 0) -> NDArray[np.uint8]:
-        """Return the central picture, uint8 [crop, crop, 3]; nothing is random, `seed` is not read."""
-        width, height = image.size
+    def __call__(self, photograph: Photograph, seed: int = 0) -> NDArray[np.uint8]:
+        """Return the central picture, uint8 [3, crop, crop]; nothing is random, `seed` is not read."""
+        width, height = photograph.size
         short = min(width, height)
         # Whole numbers, as in torchvision: the long side is cut down, never rounded up.
         size = (self.short * width // short, self.short * height // short)
-        if size != image.size:
-            image = image.resize(size, Image.Resampling.BICUBIC)
+        image = photograph.resized(size)
         left, top = round((size[0] - self.crop) / 2), round((size[1] - self.crop) / 2)
-        return np.asarray(image.crop((left, top, left + self.crop, top + self.crop)))
+        return planes_CHW(image.crop((left, top, left + self.crop, top + self.crop)))
 
 
-def randaugment_policy(
-    policy: str, crop: int, mean: tuple[float, ...]
-) -> Callable[[Image.Image], Image.Image]:
+def planes_CHW(image: Image.Image) -> NDArray[np.uint8]:
+    """Return an RGB picture as uint8 [3, height, width]. Pillow sorts the planes faster than numpy does."""
+    planes = [np.frombuffer(image.tobytes("raw", plane), np.uint8) for plane in "RGB"]
+    return np.stack(planes).reshape(3, image.height, image.width)
+
+
+def randaugment_policy(policy: str, crop: int, mean: tuple[float, ...]) -> Policy:
     """Return timm's RandAugment for a policy string (rand-m9-mstd0.5-inc1), with timm's training settings.
 
     Raises BenchError for a policy that timm cannot read, and under a Pillow that refuses `posterize` with 0
@@ -108,7 +114,7 @@ def randaugment_policy(
         "interpolation": Image.Resampling.BICUBIC,
     }
     try:
-        augment: Callable[[Image.Image], Image.Image] = rand_augment_transform(policy, settings)
+        augment: Policy = rand_augment_transform(policy, settings)
     except (AssertionError, ValueError, KeyError) as error:
         raise BenchError(
             f"randaugment {policy!r} is no RandAugment policy of timm ({error}); try rand-m9-mstd0.5-inc1"
@@ -116,13 +122,17 @@ def randaugment_policy(
     return augment
 
 
-def _seeded(augment: Callable[[Image.Image], Image.Image], image: Image.Image, seed: int) -> Image.Image:
-    """Apply RandAugment, which draws from the global generators, under a seed; leave those as they were."""
-    python, numpy = random.getstate(), np.random.get_state()
+def _seeded(policy: Policy, image: Image.Image, seed: int) -> Image.Image:
+    """Apply RandAugment, which draws from Python's global generator, under a seed; leave that as it was.
+
+    timm's own call draws the operations from numpy's global generator, whose state is dear to save; they are drawn
+    here, alike: with replacement, all with the same probability.
+    """
+    state = random.getstate()
     random.seed(seed)
-    np.random.seed(seed)
     try:
-        return augment(image)
+        for operation in random.choices(policy.ops, k=policy.num_layers):
+            image = operation(image)
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
+        random.setstate(state)
+    return image

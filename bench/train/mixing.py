@@ -74,12 +74,12 @@ def cut_box(side: int, share: float, row: int, column: int) -> tuple[int, int, i
 
 def mix_images(images_NCHW: Tensor, mix: Mix) -> Tensor:
     """Return the mixed images of a whole global batch."""
-    partners = images_NCHW[torch.from_numpy(mix.partner).to(images_NCHW.device)]
+    partner = torch.from_numpy(mix.partner).to(images_NCHW.device)
     if mix.box is None:
-        return torch.lerp(partners, images_NCHW, mix.share)
+        return images_NCHW[partner].lerp_(images_NCHW, mix.share)
     top, bottom, left, right = mix.box
     mixed = images_NCHW.clone()
-    mixed[..., top:bottom, left:right] = partners[..., top:bottom, left:right]
+    mixed[..., top:bottom, left:right] = images_NCHW[..., top:bottom, left:right][partner]
     return mixed
 
 

@@ -1,26 +1,30 @@
 """Batches are a function of (seed, epoch, index): not of workers, of the first step, or of global state."""
 
+import os
 import pickle
+import random
+import signal
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
+from bench.data.assembly import Samples, assembled, plan_queue
+from bench.data.keys import Chunked, InOrder, KeyStream, micro_batches
 from bench.data.loaders import (
     ImageSamples,
-    InOrder,
-    KeyStream,
-    SceneSamples,
-    rgb_planes,
     steps_per_epoch,
     training_crops,
     training_images,
     validation_images,
 )
 from bench.data.manifest import ClassificationManifest, SegmentationManifest
+from bench.data.scenes import SceneSamples
 from bench.data.store import ClassificationStore, SegmentationStore
 from bench.data.transforms_classification import EvalTransform, TrainTransform
 from bench.errors import BenchError
+from bench.seeds import seed_for
 from bench.study.recipes import FinetuneRecipe, PretrainRecipe
 
 CPU = torch.device("cpu")
@@ -132,16 +136,113 @@ def test_another_seed_is_another_order():
 def test_evaluation_is_in_order_and_keeps_the_short_last_batch():
     assert [[index for _, index in batch] for batch in InOrder(5, 2)] == [[0, 1], [2, 3], [4]]
     assert len(InOrder(5, 2)) == 3
+    assert [[index for _, index in batch] for batch in InOrder(5, 2, first=2)] == [[2, 3], [4]]
+
+
+# -- ranks, micro-batches, chunks ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("micro", [None, 1, 3, 100])
+def test_ranks_and_micro_batches_cut_the_global_batch_without_gap_or_overlap(world, micro):
+    pieces = [
+        piece for rank in range(world) for piece in micro_batches(10, rank=rank, world=world, micro=micro)
+    ]
+    assert [position for piece in pieces for position in piece] == list(range(10))
+    assert max(len(piece) for piece in pieces) <= (micro or 10)
+    shares = [sum(map(len, micro_batches(10, rank=rank, world=world))) for rank in range(world)]
+    assert max(shares) - min(shares) <= 1
+
+
+def test_more_ranks_than_images_are_refused():
+    with pytest.raises(
+        BenchError, match="batch_size 4 on 5 ranks leaves a rank without images; use at most 4"
+    ):
+        micro_batches(4, rank=0, world=5)
+
+
+def test_chunks_hold_the_keys_in_order_and_never_two_batches():
+    batches = keys(batch_size=5)
+    chunks = list(Chunked(KeyStream(10, 5, 1, start=0, stop=10), 2))
+    assert [len(chunk) for chunk in chunks] == [2, 2, 1] * 10
+    assert [key for chunk in chunks for key in chunk] == [key for batch in batches for key in batch]
+
+
+def test_a_queue_is_bounded_by_samples_bytes_processes_and_memory():
+    photograph, crop = 3 * 224**2 + 8, 5 * 4 * 512**2
+    # 4096 photographs, 14 processes: 64 a chunk, 4 chunks ahead: 14 * 4 * 64 * 0.15 MB = 0.54 GB.
+    assert vars(plan_queue(4096, photograph, 14, 1 << 34)) == {"chunk": 64, "ahead": 4}
+    # A crop has 5 MiB: 3 of them are below 16 MiB.
+    assert vars(plan_queue(16, crop, 2, 1 << 34)) == {"chunk": 3, "ahead": 4}
+    # A batch of 16 on 8 processes is shared out: 2 each.
+    assert vars(plan_queue(16, photograph, 8, 1 << 34)) == {"chunk": 2, "ahead": 4}
+    # 64 MiB of shared memory (a container's usual share), 4 processes: 3 crops of 5 MiB each, in one chunk.
+    assert vars(plan_queue(64, crop, 4, 64 << 20)) == {"chunk": 3, "ahead": 1}
+    with pytest.raises(
+        BenchError, match="20 loader processes need at least 100 MiB of shared memory, 64 MiB are free"
+    ):
+        plan_queue(64, crop, 20, 64 << 20)
+
+
+class Counting(Samples):
+    """Sample i is the picture [i, epoch]; index 7 cannot be read, index 8 kills its process."""
+
+    sample_bytes = 24
+
+    def sample(self, epoch, index):
+        if index == 7:
+            raise BenchError("train.bin, photograph 7: not a readable picture")
+        if index == 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.array([index, epoch]), np.int64(index)
+
+
+def counted(stop: int, *, workers: int, first: int = 0) -> list:
+    stream = InOrder(stop, 3, first=first)
+    sizes = map(len, stream.pieces())
+    return [
+        labels.tolist()
+        for _, labels in assembled(Counting(), stream, sizes, largest=3, workers=workers, device=CPU)
+    ]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_put_together_from_chunks_in_order(workers):
+    assert counted(7, workers=workers) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_a_loader_process_cannot_read_ends_in_its_one_sentence(workers):
+    with pytest.raises(BenchError) as caught:
+        counted(8, workers=workers)
+    assert str(caught.value) == "train.bin, photograph 7: not a readable picture"
+
+
+def test_a_loader_process_that_is_killed_is_told_in_one_sentence():
+    with pytest.raises(
+        BenchError, match=r"^a loader process died \(DataLoader worker .*lower BENCH_WORKERS$"
+    ):
+        counted(9, first=8, workers=1)
 
 
 # -- photographs ---------------------------------------------------------------------------------------------
+
+
+def whole(steps) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The global batches of one rank that takes each in one piece."""
+    batches = []
+    for micros in steps:
+        ((first, images, labels),) = micros
+        assert first == 0
+        batches.append((images, labels))
+    return batches
 
 
 def batches_of_photographs(
     store, *, workers: int = 0, start: int = 0
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     torch.manual_seed(workers + start)  # whatever the global state
-    return list(training_images(store, PRETRAIN, seed=1, start=start, stop=6, workers=workers, device=CPU))
+    return whole(training_images(store, PRETRAIN, seed=1, start=start, stop=6, workers=workers, device=CPU))
 
 
 def equal(one, other) -> bool:
@@ -165,6 +266,38 @@ def test_images_do_not_depend_on_loader_processes(photographs):
     assert equal(batches_of_photographs(photographs, workers=2), batches_of_photographs(photographs))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_depend_neither_on_ranks_nor_on_micro_batches(photographs, workers):
+    plain = batches_of_photographs(photographs)
+    pieces = [([], []) for _ in plain]
+    for rank, micro in ((0, 1), (1, None)):
+        steps = training_images(
+            photographs,
+            PRETRAIN,
+            seed=1,
+            start=2,
+            stop=6,
+            workers=workers,
+            device=CPU,
+            rank=rank,
+            world=2,
+            micro=micro,
+        )
+        for step, micros in enumerate(steps, start=2):
+            for first, images, labels in micros:
+                assert torch.equal(images, plain[step][0][first : first + len(images)])
+                pieces[step][0].extend(range(first, first + len(images)))
+                pieces[step][1].extend(labels.tolist())
+    assert pieces[2:] == [([0, 1, 2, 3], labels.tolist()) for _, labels in plain[2:]]
+
+
+def test_what_is_left_unread_of_a_step_is_passed_over(photographs):
+    plain = batches_of_photographs(photographs)
+    steps = training_images(photographs, PRETRAIN, seed=1, start=0, stop=6, workers=0, device=CPU, micro=1)
+    for micros, (images, _) in zip(steps, plain, strict=True):
+        assert torch.equal(next(micros).images, images[:1])
+
+
 def test_images_of_a_resumed_stream_are_those_of_the_first(photographs):
     assert equal(batches_of_photographs(photographs, start=3), batches_of_photographs(photographs)[3:])
 
@@ -173,6 +306,12 @@ def test_an_image_is_augmented_anew_in_every_epoch(photographs):
     samples = ImageSamples(photographs, "train", TrainTransform(16, 0.3, None, (0.0,) * 3), seed=1)
     seen = {samples.sample(epoch, 0)[0].tobytes() for epoch in range(10)}
     assert len(seen) == 10
+
+
+def test_a_part_of_the_validation_images_is_that_part(photographs):
+    settings = {"batch_size": 2, "crop": 16, "ratio": 0.8, "workers": 0, "device": CPU}
+    batches = list(validation_images(photographs, **settings, first=1, stop=4))
+    assert [labels.tolist() for _, labels in batches] == [[1, 2], [3]]
 
 
 def test_validation_shows_every_image_once_in_order(photographs):
@@ -202,7 +341,7 @@ def test_samples_can_be_sent_to_a_process_that_is_not_forked(photographs, scenes
 
 def batches_of_crops(store, *, workers: int = 0, start: int = 0, recipe: FinetuneRecipe = FINETUNE) -> list:
     torch.manual_seed(workers + start)
-    return list(
+    return whole(
         training_crops(store, recipe, labels="full", seed=1, start=start, stop=6, workers=workers, device=CPU)
     )
 
@@ -226,7 +365,9 @@ def test_crops_do_not_depend_on_loader_processes_or_on_where_the_stream_is_enter
 
 def test_an_epoch_visits_scenes_in_proportion_to_their_area(scenes):
     # 32^2 / 24^2 = 1.8, rounded to 2; 64^2 / 24^2 = 7.1, rounded to 7.
-    assert SceneSamples(scenes, FINETUNE, "full", seed=0).visits == ["a"] * 2 + ["b"] * 2 + ["c"] * 7
+    assert [name for name, _ in SceneSamples(scenes, FINETUNE, "full", seed=0).visits] == (
+        ["a"] * 2 + ["b"] * 2 + ["c"] * 7
+    )
 
 
 def test_half_the_crops_are_flipped(scenes):
@@ -250,18 +391,133 @@ def test_a_crop_of_one_class_is_drawn_again(scenes):
     assert 15 < alone(1.0) < 55 and alone(0.999) == 0
 
 
-def test_photometric_distortion_finds_the_colour_planes_or_says_what_is_missing(scenes):
-    assert rgb_planes(scenes.channels) == [0, 1, 2]
-    channels = [
-        {"name": "thermal", "dtype": "uint8"},
-        {"name": "red", "dtype": "uint8"},
-        {"name": "blue", "dtype": "uint16"},
-    ]
-    with pytest.raises(BenchError, match="missing: blue, green; set photometric: false"):
-        rgb_planes(channels)
+def test_photometric_distortion_changes_the_colour_planes_of_a_batch_alone(scenes):
     distorted = FinetuneRecipe(**{**vars(FINETUNE), "photometric": True})
     pairs = list(zip(batches_of_crops(scenes, recipe=distorted), batches_of_crops(scenes), strict=True))
     assert all(
         torch.equal(one[0][:, 3], other[0][:, 3]) and torch.equal(one[1], other[1]) for one, other in pairs
     )
     assert not all(torch.equal(one[0], other[0]) for one, other in pairs)
+
+
+# -- patches and tiles ---------------------------------------------------------------------------------------
+
+
+def under(store: SegmentationStore, folder, *, geometry=None, statistics=None) -> SegmentationStore:
+    """The same arrays under another manifest: a patch geometry, statistics of channels by scene."""
+    changed = vars(store.manifest) | {"geometry": geometry, "patches": {}}
+    changed["samples"] = {
+        name: sample | ({"statistics": statistics[name]} if statistics else {})
+        for name, sample in changed["samples"].items()
+    }
+    path = store.path.with_name(f"{folder}.json")
+    SegmentationManifest(**changed).write(path)
+    return SegmentationStore(path)
+
+
+def published_patch(store, name: str, window, patch: int) -> tuple[np.ndarray, np.ndarray]:
+    """A patch as the public scripts cut and store it: what is missing of a small scene is image 0, label 255."""
+    top, left, height, width = window
+    image, labels = np.zeros((patch, patch, 4), np.float32), np.full((patch, patch), 255, np.uint8)
+    image[:height, :width] = store.image(name)[top : top + height, left : left + width]
+    labels[:height, :width] = store.labels(name, "full")[top : top + height, left : left + width]
+    return image, labels
+
+
+def mmsegmentation(image, labels, recipe, draw: random.Random, mean) -> tuple[np.ndarray, np.ndarray]:
+    """mmsegmentation's training pipeline on a stored patch, written out with torch: resize whole, then cut.
+
+    RandomResize keeps the ratio and cuts the new size down to whole pixels; RandomCrop looks at ten crops and takes
+    the eleventh unseen; RandomFlip; padding with 0 after normalisation, which is the mean before it.
+    """
+    side = int(len(image) * draw.uniform(*recipe.scale_range))
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+    pixels = F.interpolate(pixels, size=(side, side), mode="bilinear", align_corners=False)[0].numpy()
+    labels = F.interpolate(torch.from_numpy(labels)[None, None], size=(side, side), mode="nearest-exact")[
+        0, 0
+    ].numpy()
+
+    def crop():
+        rest = max(side - recipe.crop, 0)
+        top, left = draw.randint(0, rest), draw.randint(0, rest)
+        return slice(top, top + recipe.crop), slice(left, left + recipe.crop)
+
+    box = crop()
+    for _ in range(10):
+        present, counts = np.unique(labels[box], return_counts=True)
+        counts = counts[present != 255]
+        if len(counts) > 1 and counts.max() / counts.sum() < recipe.max_class_share:
+            break
+        box = crop()
+    pixels, labels = pixels[:, *box], labels[box]
+    if draw.random() < recipe.flip:
+        pixels, labels = pixels[..., ::-1], labels[:, ::-1]
+    padded = np.broadcast_to(np.float32(mean)[:, None, None], (4, recipe.crop, recipe.crop)).copy()
+    targets = np.full((recipe.crop, recipe.crop), 255, np.uint8)
+    padded[:, : pixels.shape[1], : pixels.shape[2]] = pixels
+    targets[: labels.shape[0], : labels.shape[1]] = labels
+    return padded, targets
+
+
+@pytest.mark.parametrize(("patch", "stride"), [(24, 16), (40, 40)])
+def test_under_a_geometry_crops_are_those_of_mmsegmentation_from_stored_patches(scenes, patch, stride):
+    store = under(scenes, f"{patch}", geometry={"name": "", "patch": patch, "stride": stride})
+    samples = SceneSamples(store, FINETUNE, "full", seed=3)
+    assert any(window[2:] != (patch, patch) for _, window in samples.visits) == (patch == 40)  # scenes of 32
+    for epoch in range(3):
+        for index, (name, window) in enumerate(samples.visits):
+            image, labels = samples.sample(epoch, index)
+            expected = mmsegmentation(
+                *published_patch(store, name, window, patch),
+                FINETUNE,
+                random.Random(seed_for("augment", 3, epoch, index)),
+                store.mean,
+            )
+            # torch works out positions in float32, we in float64: a few 1e-3 of 255 apart at most.
+            np.testing.assert_allclose(image, expected[0], atol=5e-3)
+            np.testing.assert_array_equal(labels, expected[1])
+
+
+def test_an_epoch_visits_every_patch_once(scenes):
+    store = under(scenes, "visits", geometry={"name": "24/16", "patch": 24, "stride": 16})
+    # 32 pixels: patches at 0 and 8; 64 pixels: at 0, 16, 32, 40. So 4, 4 and 16.
+    visits = SceneSamples(store, FINETUNE, "full", seed=0).visits
+    assert [name for name, _ in visits] == ["a"] * 4 + ["b"] * 4 + ["c"] * 16 and len(set(visits)) == 24
+    stream = KeyStream(len(visits), 3, 1, start=0, stop=8)
+    assert sorted(index for batch in stream for _, index in batch) == list(range(24))
+
+
+def test_channels_standardised_by_the_scene_are_so_when_read_and_when_cropped(scenes):
+    # Height by scene: mean and std are known, the manifest's are then 0 and 1.
+    by_scene = {"a": (1.5, 2.0), "b": (0.5, 4.0), "c": (3.5, 0.0)}
+    store = under(
+        scenes, "tiles", statistics={name: {"height": list(values)} for name, values in by_scene.items()}
+    )
+    for name, (mean, std) in by_scene.items():
+        plain, read = scenes.image(name), store.image(name)
+        np.testing.assert_array_equal(read[..., :3], plain[..., :3])
+        np.testing.assert_allclose(read[..., 3], (plain[..., 3] - mean) / (std or 1.0), rtol=1e-6)
+    settings = {"recipe": FINETUNE, "labels": "full", "seed": 0}
+    ours, theirs = SceneSamples(store, **settings), SceneSamples(scenes, **settings)
+    for index, (name, _) in enumerate(ours.visits):
+        mean, std = by_scene[name]
+        (one, labels), (other, _) = ours.sample(0, index), theirs.sample(0, index)
+        inside = labels != 255
+        np.testing.assert_allclose(one[3][inside], (other[3][inside] - mean) / (std or 1.0), atol=1e-5)
+
+
+def test_crops_of_a_full_decode_are_the_crops_that_are_read(scenes):
+    # Ratio 1, no flip: every crop lies somewhere in the decoded scene, at the same place in image and labels.
+    plain = {"scale_range": (1.0, 1.0), "flip": 0.0, "max_class_share": 1.0}
+    samples = SceneSamples(scenes, FinetuneRecipe(**{**vars(FINETUNE), **plain}), "full", seed=0)
+    for index, (name, _) in enumerate(samples.visits):
+        crop, labels = samples.sample(0, index)
+        image, full = scenes.image(name).transpose(2, 0, 1), scenes.labels(name, "full")
+        places = [
+            (top, left)
+            for top in range(full.shape[0] - 23)
+            for left in range(full.shape[1] - 23)
+            if np.array_equal(image[:, top : top + 24, left : left + 24], crop)
+        ]
+        ((top, left),) = places
+        np.testing.assert_array_equal(labels, full[top : top + 24, left : left + 24])

@@ -1,11 +1,13 @@
 """The read side: windows against whole images, strictness of the manifest, handles."""
 
+import io
 import json
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bench.data import store as module
 from bench.data.manifest import ClassificationManifest, SegmentationManifest, read_manifest
@@ -223,3 +225,74 @@ def test_counts_that_disagree_are_named(tmp_path):
     path = decoded(tmp_path, 4)
     with pytest.raises(BenchError, match="4 photographs in train, but 3 labels and 3 images in the arrays"):
         ClassificationStore(path)
+
+
+def encoded(folder: Path) -> Path:
+    """Two JPEGs, one blue-ish and one grey, end to end."""
+    (folder / "prepared").mkdir()
+    files = []
+    for picture in (Image.new("RGB", (6, 4), (10, 20, 200)), Image.new("L", (5, 5), 90)):
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG")
+        files.append(stream.getvalue())
+    (folder / "prepared" / "train.bin").write_bytes(b"".join(files))
+    np.save(folder / "prepared" / "train.offsets.npy", np.cumsum([0, *map(len, files)]))
+    np.save(folder / "prepared" / "train.labels.npy", np.array([1, 0]))
+    entry = {"count": 2} | {key: f"prepared/train.{end}" for key, end in (
+        ("images", "bin"), ("offsets", "offsets.npy"), ("labels", "labels.npy"),
+    )}  # fmt: skip
+    ClassificationManifest(
+        dataset="toy", scale="small", digest="d", spec={}, classes=[], mean=[0.0] * 3, std=[1.0] * 3,
+        splits={"train": entry}, sources=[], form="encoded", size=None,
+    ).write(folder / "manifest.json")  # fmt: skip
+    return folder / "manifest.json"
+
+
+def test_packed_photographs_come_by_their_offsets_also_after_pickling(tmp_path):
+    store = ClassificationStore(encoded(tmp_path))
+    first, second = (store.stored("train", index) for index in range(2))
+    assert first + second == (tmp_path / "prepared" / "train.bin").read_bytes()
+    assert store.image("train", 0).shape == (4, 6, 3) and store.image("train", 1)[2, 2].tolist() == [90] * 3
+    assert pickle.loads(pickle.dumps(store)).stored("train", 1) == second
+
+
+def test_a_packed_file_that_is_cut_or_gone_is_named(tmp_path):
+    path = encoded(tmp_path)
+    packed = tmp_path / "prepared" / "train.bin"
+    packed.write_bytes(packed.read_bytes()[:-1])
+    with pytest.raises(
+        BenchError, match=r"train\.bin: ends before byte \d+, which the offsets name; run prepare"
+    ):
+        ClassificationStore(path).stored("train", 1)
+    packed.unlink()
+    with pytest.raises(BenchError, match=r"train\.bin: not readable .*; run prepare again"):
+        ClassificationStore(path).stored("train", 0)
+
+
+def test_the_samples_of_a_group_are_found_and_a_strange_group_is_named(folder):
+    store = SegmentationStore(folder / "manifest.json")
+    assert store.split("train", "night") == ["b"]
+    with pytest.raises(BenchError, match="split train has no group 'day'; it has night"):
+        store.split("train", "day")
+    with pytest.raises(BenchError, match="split test has no group 'night'; it has no groups"):
+        store.split("test", "night")
+
+
+def test_without_a_geometry_the_scene_is_its_only_window(folder):
+    store = SegmentationStore(folder / "manifest.json")
+    assert store.patch is None and store.windows("a") == [(0, 0, *SHAPE)]
+    value = json.loads((folder / "manifest.json").read_text())
+    value["geometry"] = {"name": "8/6", "patch": 8, "stride": 6}
+    (folder / "manifest.json").write_text(json.dumps(value))
+    # 9 rows: at 0 and, moved back inside, 1; 13 columns: at 0 and 5.
+    store = SegmentationStore(folder / "manifest.json")
+    assert store.patch == 8
+    assert store.windows("a") == [(0, 0, 8, 8), (0, 5, 8, 8), (1, 0, 8, 8), (1, 5, 8, 8)]
+
+
+def test_parts_are_views_of_the_stored_types_and_copy_nothing(folder):
+    store = SegmentationStore(folder / "manifest.json")
+    (eight, whole), (single, real) = store.parts("b", slice(2, 5), slice(1, 4))
+    assert (eight, single, whole.dtype, real.dtype) == ([0, 2], [1], np.uint8, np.float32)
+    assert np.shares_memory(whole, store._arrays["prepared/a.uint8.npy"])
+    np.testing.assert_array_equal(whole, store.pixels("b", slice(2, 5), slice(1, 4))[..., [0, 2]])

@@ -20,13 +20,13 @@ RECIPE = {
 }  # fmt: skip
 
 
-def write_classes(folder: Path, train: int = 44, val: int = 20, side: int = 40) -> Path:
-    """Write photographs of three classes that differ in their stripes, and return the manifest's path."""
+def write_classes(folder: Path, train: int = 44, val: int = 20, side: int = 40, classes: int = 3) -> Path:
+    """Write photographs of `classes` classes that differ in their stripes, and return the manifest's path."""
     (folder / "prepared").mkdir(parents=True)
     draw = np.random.default_rng(0)
     splits = {}
     for split, count in (("train", train), ("val", val)):
-        labels = np.arange(count, dtype=np.int64) % 3
+        labels = np.arange(count, dtype=np.int64) % classes
         images = draw.integers(0, 80, (count, side, side, 3), dtype=np.uint8)
         for image, label in zip(images, labels, strict=True):
             image[:: 2 + 3 * int(label)] += 150
@@ -40,7 +40,7 @@ def write_classes(folder: Path, train: int = 44, val: int = 20, side: int = 40) 
     path = folder / "manifest.json"
     ClassificationManifest(
         dataset="stripes", scale="miniature", digest=DATA_DIGEST, spec={}, splits=splits, sources=[],
-        classes=[{"index": i, "wnid": f"n{i}", "name": f"stripes {i}"} for i in range(3)],
+        classes=[{"index": i, "wnid": f"n{i}", "name": f"stripes {i}"} for i in range(classes)],
         mean=[90.0, 100.0, 110.0], std=[60.0, 50.0, 40.0], form="decoded", size=side,
     ).write(path)  # fmt: skip
     return path

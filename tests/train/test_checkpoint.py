@@ -21,6 +21,14 @@ def state(value: float) -> dict:
     return {"model": {"weight": torch.full((3,), value)}, "loss_count": 2}
 
 
+def names(step: int, digest: str = OURS) -> set[str]:
+    return {f"{digest[:16]}-{step:09d}.{kind}" for kind in ("json", "safetensors")}
+
+
+def there(folder) -> set[str]:
+    return {path.name for path in (folder / "state").iterdir()}
+
+
 def test_the_newest_state_comes_back_and_two_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path, OURS)
     for step in (5, 10, 15):
@@ -28,49 +36,110 @@ def test_the_newest_state_comes_back_and_two_are_kept(tmp_path):
     step, held = Checkpoints(tmp_path, OURS).load(CPU)
     assert step == 15 and held["loss_count"] == 2
     assert torch.equal(held["model"]["weight"], torch.full((3,), 15.0))
-    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == [
-        f"{'a' * 16}-000000010.pt",
-        f"{'a' * 16}-000000015.pt",
-    ]
+    assert there(tmp_path) == names(10) | names(15)
 
 
 def test_no_checkpoint_means_a_fresh_start(tmp_path):
     assert Checkpoints(tmp_path, OURS).load(CPU) == (0, {})
 
 
-def test_state_of_another_recipe_is_removed_and_said(tmp_path, capfd):
+def test_a_state_comes_back_with_its_structure_types_and_memory_order(tmp_path):
+    weight = torch.arange(24.0).view(1, 2, 3, 4).contiguous(memory_format=torch.channels_last)
+    held = {
+        "optimizer": {"state": {0: {"step": torch.tensor(3.0), "exp_avg": weight}}, "betas": (0.9, 0.999)},
+        "lists": [1, 2.5, None, True, "word", [torch.tensor([1, 2])]],
+        "odd": 0.1 + 0.2,
+    }
+    Checkpoints(tmp_path, OURS).save(1, held)
+    found = Checkpoints(tmp_path, OURS).load(CPU)[1]
+    moment = found["optimizer"]["state"][0]["exp_avg"]
+    # A fused optimizer walks the moments in the order of memory, beside weights whose channels are innermost.
+    assert torch.equal(moment, weight) and moment.stride() == weight.stride() == (24, 1, 8, 2)
+    assert found["optimizer"]["betas"] == (0.9, 0.999) and found["odd"] == held["odd"]
+    assert found["lists"][:5] == [1, 2.5, None, True, "word"] and found["lists"][3] is True
+    assert found["lists"][5][0].dtype == torch.int64
+
+
+def test_what_json_cannot_hold_is_refused_by_its_place(tmp_path):
+    with pytest.raises(TypeError, match="/model/when: a checkpoint cannot hold a set"):
+        Checkpoints(tmp_path, OURS).save(1, {"model": {"when": {1}}})
+
+
+def test_the_optimizer_goes_on_from_a_checkpoint_as_if_nothing_had_happened(tmp_path):
+    def fresh():
+        layer = torch.nn.Conv2d(3, 4, 3)
+        torch.nn.init.constant_(layer.weight, 0.1)
+        torch.nn.init.zeros_(layer.bias)
+        layer.to(memory_format=torch.channels_last)
+        return layer, torch.optim.AdamW(layer.parameters(), lr=0.01, fused=True)
+
+    def step(layer, optimizer, number):
+        optimizer.zero_grad()
+        images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(number))
+        layer(images.contiguous(memory_format=torch.channels_last)).square().mean().backward()
+        optimizer.step()
+
+    layer, optimizer = fresh()
+    for number in range(3):
+        step(layer, optimizer, number)
+    Checkpoints(tmp_path, OURS).save(3, {"model": layer.state_dict(), "optimizer": optimizer.state_dict()})
+    other, resumed = fresh()
+    held = Checkpoints(tmp_path, OURS).load(CPU)[1]
+    other.load_state_dict(held["model"])
+    resumed.load_state_dict(held["optimizer"])
+    for number in range(3, 6):
+        step(layer, optimizer, number)
+        step(other, resumed, number)
+    assert torch.equal(layer.weight, other.weight) and torch.equal(layer.bias, other.bias)
+
+
+def test_state_of_another_recipe_is_refused_and_kept_until_this_run_is_finished(tmp_path, capfd):
     Checkpoints(tmp_path, THEIRS).save(7, state(7))
+    ours = Checkpoints(tmp_path, OURS)
+    assert ours.load(CPU) == (0, {})
+    assert "state of another recipe or of other data, not resumed from" in capfd.readouterr().err
+    ours.save(3, state(3))
+    assert there(tmp_path) == names(7, THEIRS) | names(3)
+    # Whoever goes back to the old recipe before that finds its state.
+    assert Checkpoints(tmp_path, THEIRS).load(CPU)[0] == 7
+    ours.clear()
+    assert there(tmp_path) == set()
+
+
+def test_a_checkpoint_under_a_borrowed_name_is_refused(tmp_path, capfd):
+    Checkpoints(tmp_path, THEIRS).save(7, state(7))
+    for name in names(7, THEIRS):
+        (tmp_path / "state" / name).rename(tmp_path / "state" / name.replace("b" * 16, "a" * 16))
     assert Checkpoints(tmp_path, OURS).load(CPU) == (0, {})
-    assert "another recipe" in capfd.readouterr().err
-    assert not list((tmp_path / "state").iterdir())
+    assert f"it belongs to {'b' * 16}, step 7" in capfd.readouterr().err
 
 
-def test_an_unreadable_checkpoint_falls_back_to_the_one_before(tmp_path, capfd):
+@pytest.mark.parametrize("kind", ["json", "safetensors"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
+def test_an_unreadable_checkpoint_falls_back_to_the_one_before(tmp_path, capfd, kind, damage):
     checkpoints = Checkpoints(tmp_path, OURS)
     checkpoints.save(5, state(5))
     checkpoints.save(10, state(10))
-    newest = tmp_path / "state" / f"{'a' * 16}-000000010.pt"
-    newest.write_bytes(newest.read_bytes()[:200])
-    assert checkpoints.load(CPU)[0] == 5
-    assert "cannot be resumed from" in capfd.readouterr().err
-    assert not newest.exists()
-
-
-def test_a_pickle_that_would_run_code_is_not_loaded(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "ran"),)
-
-    checkpoints = Checkpoints(tmp_path, OURS)
-    checkpoints.save(5, {"model": Evil()})
-    assert checkpoints.load(CPU) == (0, {})
-    assert not (tmp_path / "ran").exists()
+    newest = checkpoints.path(10).with_suffix(f".{kind}")
+    held = bytearray(newest.read_bytes())
+    held[len(held) // 2] ^= 1
+    newest.write_bytes(bytes(held) if damage == "flipped" else held[: len(held) // 2])
+    if damage == "gone":
+        newest.unlink()
+    step, found = checkpoints.load(CPU)
+    assert step == 5 and torch.equal(found["model"]["weight"], torch.full((3,), 5.0))
+    said = capfd.readouterr().err
+    if (kind, damage) == ("json", "gone"):
+        assert "tensors of a checkpoint that was never finished, removed" in said
+    else:
+        assert "cannot be resumed from (" in said and "removed, the one before it serves" in said
+    assert there(tmp_path) == names(5)
 
 
 def test_temporary_files_of_a_killed_writer_are_removed(tmp_path):
     checkpoints = Checkpoints(tmp_path, OURS)
     checkpoints.save(5, state(5))
-    torn = tmp_path / "state" / ".something.pt.123.partial"
+    torn = tmp_path / "state" / ".something.json.123.partial"
     torn.write_bytes(b"half")
     assert checkpoints.load(CPU)[0] == 5
     assert not torn.exists()
@@ -79,8 +148,11 @@ def test_temporary_files_of_a_killed_writer_are_removed(tmp_path):
 def test_equal_states_give_equal_bytes_under_any_name(tmp_path):
     for name in ("one", "two"):
         Checkpoints(tmp_path / name, OURS).save(5, state(1))
-    one, two = (next((tmp_path / name / "state").iterdir()) for name in ("one", "two"))
-    assert sha256_file(one) == sha256_file(two)
+    for kind in ("json", "safetensors"):
+        one, two = (
+            Checkpoints(tmp_path / name, OURS).path(5).with_suffix(f".{kind}") for name in ("one", "two")
+        )
+        assert sha256_file(one) == sha256_file(two)
 
 
 def test_clear_removes_the_checkpoints_and_nothing_else(tmp_path):
@@ -88,7 +160,7 @@ def test_clear_removes_the_checkpoints_and_nothing_else(tmp_path):
     checkpoints.save(5, state(5))
     (tmp_path / "state" / "log.csv").write_text("step\n")
     checkpoints.clear()
-    assert [path.name for path in (tmp_path / "state").iterdir()] == ["log.csv"]
+    assert there(tmp_path) == {"log.csv"}
 
 
 HOLDER = """

@@ -295,7 +295,9 @@ def test_a_constant_channel_is_warned_about_by_name_before_training_and_trains_a
     assert spec["std"] == [1.0, 40.0, 40.0, 40.0]
 
 
-def test_a_channel_that_is_constant_in_each_scene_is_warned_about_where_scenes_standardise_it(scenes, tmp_path):
+def test_a_channel_that_is_constant_in_each_scene_is_warned_about_where_scenes_standardise_it(
+    scenes, tmp_path
+):
     manifest = constant_red(scenes, "per-tile", mean=0.0, std=1.0)
     held = json.loads(manifest.read_text())
     for place, name in enumerate(sorted(held["samples"])):

@@ -159,7 +159,9 @@ def test_passes_and_processes_do_not_go_together(scenes, tmp_path, forks):
 def test_batch_norm_of_two_processes_is_that_of_the_whole_batch(tmp_path, forks, kind):
     # Far from zero, where a variance from sums of squares would lose its digits.
     draw = torch.Generator().manual_seed(0)
-    batch = (torch.randn(4, 3, 5, 7, generator=draw) * torch.tensor([1.0, 0.1, 9.0])[:, None, None] + 50).to(kind)
+    batch = (torch.randn(4, 3, 5, 7, generator=draw) * torch.tensor([1.0, 0.1, 9.0])[:, None, None] + 50).to(
+        kind
+    )
     upstream = torch.randn(4, 3, 5, 7, generator=draw).to(kind)
     weight, bias = torch.randn(3, generator=draw), torch.randn(3, generator=draw)
     torch.save((batch, upstream, weight, bias), tmp_path / "given.pt")
@@ -237,7 +239,9 @@ def test_the_shares_are_the_split_and_counts_come_back_in_its_order():
 
 def test_a_scene_that_is_missing_or_came_twice_is_refused_by_name():
     one_each = {"counts/full": np.zeros((2, 1, 1))}
-    with pytest.raises(BenchError, match=r"counted 4 scenes of a split of 4: d missing, b counted twice, none fore"):
+    with pytest.raises(
+        BenchError, match=r"counted 4 scenes of a split of 4: d missing, b counted twice, none fore"
+    ):
         in_order([(["a", "b"], one_each), (["b", "c"], one_each)], ["a", "b", "c", "d"], [])
 
 
@@ -280,6 +284,8 @@ def test_a_label_outside_the_classes_is_refused_by_scene(one, scenes, tmp_path):
     labels = np.load(place)
     labels[30, 5:9] = 7
     np.save(place, labels)
-    with pytest.raises(BenchError, match=r"manifest\.json, scene test1: the target holds label 7 in 4 counted pixels"):
+    with pytest.raises(
+        BenchError, match=r"manifest\.json, scene test1: the target holds label 7 in 4 counted pixels"
+    ):
         evaluate_target(evaluation(tmp_path, root / "manifest.json", [one]), SETTINGS, device="cpu")
     assert not (tmp_path / "evaluate" / "record.json").exists()

@@ -2,10 +2,10 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
+import warnings
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +13,18 @@ import pytest
 import torch
 from prepared import DATA_DIGEST, SWIN, pretraining, write_classes
 from safetensors.torch import load_file
-from timm.data.mixup import mixup_target
-from timm.loss import SoftTargetCrossEntropy
 
 from bench.data.store import ClassificationStore
-from bench.errors import BenchError
-from bench.evaluate.top1 import correct_by_order, evaluate_top1, order_plan
+from bench.device import determinism, micro_batch
+from bench.errors import BenchError, Preempted, RequestError
+from bench.evaluate.top1 import BATCH, arrangements, evaluate_top1, hits, shard, shares
 from bench.models.weights import load_model
 from bench.progress import CsvLog, Progress
 from bench.record import digest_of, read_record, sha256_file
 from bench.train import pretrain as story
 from bench.train.guard import FiniteGuard
-from bench.train.mixing import Mix, draw_mix, erase, mix_images, soft_targets
-from bench.train.pretrain import pretrain
+from bench.train.pretrain import ORDERS, pretrain
+from bench.train.validation import validate
 
 OUTPUTS = ("weights.safetensors", "weights.json", "log.csv")
 
@@ -36,7 +35,7 @@ def manifest(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plain(manifest, tmp_path_factory):
+def plain(manifest, tmp_path_factory, forks):
     """One run, uninterrupted, without loader processes: what the others are held against."""
     run = pretraining(tmp_path_factory.mktemp("plain"), manifest, ema=0.9, clip_grad=1.0)
     pretrain(run, device="cpu", workers=0)
@@ -54,7 +53,11 @@ def test_a_run_leaves_weights_log_and_a_record_that_can_be_walked_back(plain):
     assert record.inputs == {"manifest": DATA_DIGEST}
     assert record.extra["weights_sha256"] == sha256_file(folder / "weights.safetensors")
     assert record.names == {"study": "tiny", "backbone": "tiny", "label": "csp-4ch", "seed": 0}
-    assert set(record.metrics) == {"top1/natural", "top1/reversed"}
+    orders = ["natural", "reversed", "random", *(f"random{number}" for number in range(1, 5))]
+    # Three classes have no top-5; the average is handed on, and the last weights are validated beside it.
+    assert set(record.metrics) == {f"{of}top1/{order}" for of in ("", "last/") for order in orders}
+    assert record.selection == "last-average"
+    assert (record.extra["processes"], record.extra["micro_batch"]) == (1, 8)
     # 44 images in batches of 8: 5 steps an epoch, 10 in all; a row a step, as 10 rows an epoch are asked for.
     assert record.extra["steps"] == 10
     rows = (folder / "log.csv").read_text().splitlines()
@@ -77,39 +80,53 @@ def test_two_loader_processes_give_the_bits_of_none(plain, manifest, tmp_path):
     assert outputs(run) == outputs(plain)
 
 
-KILLED = """
-import os, pickle, signal, sys
-import bench.train.checkpoint as checkpoint
-import bench.train.pretrain as story
-import torch
-torch.set_num_threads(1)
-story.CHECKPOINT_SECONDS = 0.0
-save = checkpoint.Checkpoints.save
-def save_then_die(self, step, state):
-    save(self, step, state)
-    if step == 8:
-        os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.Checkpoints.save = save_then_die
-with open(sys.argv[1], "rb") as stream:
-    story.pretrain(pickle.load(stream), device="cpu", workers=0)
-"""
-
-
-def test_a_run_killed_in_the_middle_of_an_epoch_and_resumed_gives_the_bits_of_one_that_was_not(
-    plain, tmp_path, capfd
+@pytest.mark.parametrize(
+    ("where", "step", "workers", "resumed"),
+    [
+        ("step", 8, 2, 8),  # in the middle of an epoch, with loader processes
+        ("step", 5, 0, 5),  # behind the end of an epoch
+        ("tensors", 4, 0, 3),  # while the state after step 4 is half on the disk
+        ("outline", 7, 0, 6),  # its tensors written, what gives them meaning not
+        ("results", 0, 0, 10),  # weights there, record not
+    ],
+)
+def test_a_run_killed_anywhere_and_started_again_gives_the_bits_of_one_that_was_not(
+    plain, tmp_path, forks, where, step, workers, resumed
 ):
-    import pickle
-
     run = replace(plain, folder=str(tmp_path / "run"))
-    (tmp_path / "run.pickle").write_bytes(pickle.dumps(run))
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "run.pickle")], timeout=120)
-    assert killed.returncode == -signal.SIGKILL
-    assert not any((Path(run.folder) / name).exists() for name in (*OUTPUTS, "record.json"))
+    codes, _ = forks.train(run, workers=workers, die=(where, step, 0))
+    assert codes == [-signal.SIGKILL]
+    assert not Path(run.record).exists()
     # As if steps had passed after the checkpoint: their rows are in the log and come again.
     with (Path(run.folder) / "state" / "log.csv").open("a") as stream:
-        stream.write("9,1,0.5,0.5\n10,1,0.")
-    pretrain(run, device="cpu", workers=0)
-    assert "resuming after step 8" in capfd.readouterr().err
+        stream.write(f"{resumed + 1},1,0.5,0.5\n10,1,0.")
+    codes, said = forks.train(run, every_step=False)
+    assert codes == [0] and f"resuming after step {resumed}\n" in said
+    assert outputs(run) == outputs(plain)
+    assert sorted(path.name for path in (Path(run.folder) / "state").iterdir()) == ["log.csv"]
+
+
+def test_a_damaged_newest_checkpoint_costs_a_step_and_not_the_bits(plain, tmp_path, forks):
+    run = replace(plain, folder=str(tmp_path / "run"))
+    forks.train(run, die=("step", 8, 0))
+    newest = max((Path(run.folder) / "state").glob("*.safetensors"))
+    damaged = bytearray(newest.read_bytes())
+    damaged[-5] ^= 1
+    newest.write_bytes(bytes(damaged))
+    codes, said = forks.train(run)
+    assert codes == [0] and "its tensors are damaged: they have another sha256" in said
+    assert "resuming after step 7\n" in said and outputs(run) == outputs(plain)
+
+
+def test_told_to_stop_it_writes_its_state_and_says_where_it_goes_on(plain, tmp_path, forks):
+    run = replace(plain, folder=str(tmp_path / "run"))
+    codes, said = forks.train(run, die=("told", 6, 0), every_step=False)
+    assert codes == [Preempted.exit_code] == [75]
+    assert "told to stop (SIGTERM); the state after step 7 is in" in said and "goes on from there" in said
+    mark = Path(run.folder) / "state" / "preempted.json"
+    assert json.loads(mark.read_text())["step"] == 7
+    codes, said = forks.train(run, every_step=False)
+    assert codes == [0] and "resuming after step 7\n" in said and not mark.exists()
     assert outputs(run) == outputs(plain)
 
 
@@ -168,11 +185,23 @@ def test_a_batch_larger_than_the_training_split_is_refused(manifest, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_by_name_and_step(manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr(story, "cosine_lr", lambda step, **_: float("inf") if step == 3 else 1e-3)
+    monkeypatch.setattr(story, "cosine_lr", lambda step, **_: 1e30 if step == 3 else 1e-3)
     run = pretraining(tmp_path, manifest)
     with pytest.raises(BenchError, match="loss was not finite at step 4"):
         pretrain(run, device="cpu", workers=0)
     assert not Path(run.weights).exists() and not Path(run.record).exists()
+
+
+def test_what_is_not_finite_is_named_with_the_last_good_state(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(story, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(story, "PAUSE", 0.0)
+    monkeypatch.setattr(story, "cosine_lr", lambda step, **_: 1e30 if step == 3 else 1e-3)
+    run = pretraining(tmp_path, manifest)
+    # The step with the absurd rate leaves weights from which no finite loss follows; its own still is one.
+    with pytest.raises(
+        BenchError, match=r"at step 4; nothing after it was saved \(the last good state: \S+, after step 4\)"
+    ):
+        pretrain(run, device="cpu", workers=0)
 
 
 def test_the_guard_names_the_earliest_of_several_quantities():
@@ -187,70 +216,115 @@ def test_the_guard_names_the_earliest_of_several_quantities():
         guard.check("run x")
 
 
-# -- mixing --------------------------------------------------------------------------------------------------
+# -- switches ------------------------------------------------------------------------------------------------
 
 
-def test_soft_targets_equal_timms_when_partners_are_the_reversed_batch():
-    labels = torch.tensor([0, 2, 1, 1])
-    mix = Mix(partner=np.array([3, 2, 1, 0]), share=0.3)
-    oracle = mixup_target(labels, 3, lam=0.3, smoothing=0.1)
-    torch.testing.assert_close(soft_targets(labels, 3, 0.1, mix), oracle)
-    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
-    ours = torch.nn.functional.cross_entropy(logits, soft_targets(labels, 3, 0.1, mix))
-    torch.testing.assert_close(ours, SoftTargetCrossEntropy()(logits, oracle))
+@pytest.mark.parametrize(
+    ("amp", "meant"), [(True, "bf16"), (False, "off"), ("off", "off"), ("bf16", "bf16"), ("fp16", "fp16")]
+)
+def test_true_is_bfloat16_and_false_is_off(plain, amp, meant):
+    assert replace(plain.recipe, amp=amp).amp == meant
 
 
-def test_mixup_is_a_weighted_sum_and_cutmix_pastes_a_box_whose_area_is_the_partners_share():
-    images = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 2, 8, 8)
-    kinds = set()
-    for step in range(40):
-        mix = draw_mix(4, 8, mixup=0.8, cutmix=1.0, seed=1, step=step)
-        mixed = mix_images(images, mix)
-        expected = mix.share * torch.arange(4.0) + (1 - mix.share) * torch.from_numpy(mix.partner)
-        torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), expected)
-        kinds.add(mix.box is None)
-        if mix.box is not None:  # every pixel is either the image's own or its partner's
-            own, partner = images, images[torch.from_numpy(mix.partner)]
-            assert ((mixed == own) | (mixed == partner)).all()
-    assert kinds == {True, False}
+@pytest.mark.parametrize(("amp", "precision"), [("fp16", "float16"), ("off", "float32")])
+def test_half_precision_scales_its_gradients_and_learns_what_single_does(manifest, tmp_path, amp, precision):
+    run = pretraining(tmp_path, manifest, amp=amp, clip_grad=1.0)
+    pretrain(run, device="cpu", workers=0)
+    record = read_record(Path(run.record))
+    assert record.extra["precision"] == precision
+    rows = (Path(run.folder) / "log.csv").read_text().splitlines()[1:]
+    # float16 has a precision of 1e-3; the losses of three classes are near log 3.
+    np.testing.assert_allclose([float(row.split(",")[3]) for row in rows], np.log(3), atol=0.2)
 
 
-def test_mixing_is_a_function_of_seed_and_step_and_can_be_switched_off():
-    def drawn(seed: int, step: int) -> tuple:
-        mix = draw_mix(16, 32, mixup=0.8, cutmix=1.0, seed=seed, step=step)
-        return (*mix.partner, mix.share, mix.box)
-
-    assert drawn(1, 2) == drawn(1, 2) and drawn(1, 2) != drawn(1, 3) and drawn(1, 2) != drawn(2, 2)
-    assert draw_mix(16, 32, mixup=0.0, cutmix=0.0, seed=1, step=2) is None
-    assert all(draw_mix(4, 8, mixup=0.8, cutmix=0.0, seed=1, step=s).box is None for s in range(20))
-    assert all(draw_mix(4, 8, mixup=0.0, cutmix=1.0, seed=1, step=s).box is not None for s in range(20))
+def test_looking_at_the_validation_images_after_each_epoch_is_logged_and_changes_no_bit(plain, tmp_path):
+    run = replace(plain, folder=str(tmp_path / "run"), recipe=replace(plain.recipe, validate_every=1))
+    pretrain(run, device="cpu", workers=0)
+    header, *rows = (Path(run.folder) / "validation.csv").read_text().splitlines()
+    assert header == "step,epoch,top1" and [row.split(",")[:2] for row in rows] == [["5", "1"]]
+    assert outputs(run) == outputs(plain)
 
 
-def test_erasing_fills_one_box_with_noise_and_depends_on_the_global_position_alone():
-    whole = torch.zeros(60, 3, 16, 16)
-    erase(whole, 0.25, seed=1, step=7)
-    hit = (whole != 0).flatten(1).any(1)
-    assert 5 < hit.sum() < 27  # 60 draws at 1/4
-    for image in whole[hit]:
-        area = (image != 0).all(0)
-        rows, columns = area.any(1), area.any(0)
-        assert area.sum() == rows.sum() * columns.sum() and 0.01 < area.float().mean() < 0.4
-    part = torch.zeros(20, 3, 16, 16)
-    erase(part, 0.25, seed=1, step=7, first=40)
-    assert torch.equal(part, whole[40:])
+def test_compiling_is_asked_for_in_the_recipe_and_trains_the_same_weights(plain, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    run = replace(plain, folder=str(tmp_path / "run"), recipe=replace(plain.recipe, compile=True))
+    pretrain(run, device="cpu", workers=0)
+    assert len(compiled) == 1 and outputs(run) == outputs(plain)
+
+
+def test_deterministic_algorithms_are_switched_on_and_the_record_says_what_has_none(
+    plain, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("BENCH_DETERMINISTIC", "1")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    seen = []
+    monkeypatch.setattr(
+        story,
+        "validate",
+        lambda *words: seen.append(torch.are_deterministic_algorithms_enabled()) or validate(*words),
+    )
+    run = replace(plain, folder=str(tmp_path / "run"))
+    pretrain(run, device="cpu", workers=0)
+    assert seen == [True] and not torch.are_deterministic_algorithms_enabled()
+    assert read_record(Path(run.record)).extra["nondeterministic"] == []
+    assert read_record(Path(plain.record)).extra["nondeterministic"] is None
+    with determinism() as remaining:
+        warnings.warn(
+            "roll_backward_cuda does not have a deterministic implementation, but you set", stacklevel=1
+        )
+    assert remaining == {"roll_backward_cuda"}
+    monkeypatch.setenv("BENCH_DETERMINISTIC", "yes")
+    with pytest.raises(RequestError, match="BENCH_DETERMINISTIC=yes: expected 1"), determinism():
+        pass
+
+
+def test_a_forward_pass_that_does_not_fit_is_refused_before_anything_is_trained(
+    manifest, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("BENCH_MICRO_BATCH", "3")
+    run = pretraining(tmp_path, manifest)
+    with pytest.raises(RequestError, match="BENCH_MICRO_BATCH=3 does not divide the 8 images"):
+        pretrain(run, device="cpu", workers=0, micro=micro_batch())
+    monkeypatch.setenv("BENCH_MICRO_BATCH", "4")
+    with pytest.raises(RequestError, match="no multiple of the 8 neighbours"):
+        pretrain(run, device="cpu", workers=0, micro=micro_batch())
+    monkeypatch.setenv("BENCH_MICRO_BATCH", "0")
+    with pytest.raises(
+        RequestError, match="BENCH_MICRO_BATCH=0: expected a whole number of images, 1 or more"
+    ):
+        micro_batch()
+
+
+def test_mixing_blocks_that_do_not_tile_the_batch_are_refused(plain):
+    with pytest.raises(ValueError, match=r"mix_block divides batch_size \(8\), found 3"):
+        replace(plain.recipe, mix_block=3)
 
 
 # -- top-1 ---------------------------------------------------------------------------------------------------
 
 
-def test_orders_are_the_natural_arrangement_its_reverse_and_a_shuffle_by_image():
-    assert order_plan("natural", 5, 2, 0).tolist() == [[0, 1, 2, 0, 1]] * 2
-    assert order_plan("reversed", 5, 1, 0).tolist() == [[1, 0, 2, 1, 0]]
-    assert order_plan("reversed", 3, 1, 0).tolist() == [[2, 1, 0]]
-    shuffled = order_plan("random", 4, 30, 0)
-    assert len(set(map(tuple, shuffled.tolist()))) > 5 and torch.equal(
-        shuffled, order_plan("random", 4, 30, 0)
-    )
+def test_orders_are_the_natural_arrangement_its_reverse_and_four_others_that_the_seed_draws():
+    assert arrangements("natural", 5, 0)["natural"].tolist() == [0, 1, 2, 0, 1]
+    assert arrangements("reversed", 5, 0)["reversed"].tolist() == [1, 0, 2, 1, 0]
+    # Three channels have six arrangements: natural, reversed and the four drawn are all of them.
+    three = {tuple(plan.tolist()) for order in ORDERS for plan in arrangements(order, 3, 0).values()}
+    assert three == set(permutations(range(3)))
+    drawn = {name: plan.tolist() for name, plan in arrangements("random", 5, 0).items()}
+    assert list(drawn) == ["random1", "random2", "random3", "random4"]
+    assert all(sorted(plan) == [0, 0, 1, 1, 2] for plan in drawn.values())
+    assert drawn == {name: plan.tolist() for name, plan in arrangements("random", 5, 0).items()}
+    assert drawn != {name: plan.tolist() for name, plan in arrangements("random", 5, 1).items()}
+    with pytest.raises(RequestError, match="channel order 'backwards' is not known"):
+        arrangements("backwards", 3, 0)
+
+
+@pytest.mark.parametrize("count", [1, 128, 129, 1000])
+@pytest.mark.parametrize("world", [1, 2, 3, 8])
+def test_shards_cover_the_split_once_in_whole_batches(count, world):
+    shards = [shard(count, rank, world) for rank in range(world)]
+    assert [image for first, stop in shards for image in range(first, stop)] == list(range(count))
+    assert all(first % BATCH == 0 or first == count for first, _ in shards)
 
 
 def test_a_classifier_that_reads_the_first_channel_is_right_or_wrong_as_the_order_says(tmp_path):
@@ -269,13 +343,32 @@ def test_a_classifier_that_reads_the_first_channel_is_right_or_wrong_as_the_orde
             red = x[:, 0].mean(dim=(1, 2))
             return torch.stack([red, -red, torch.full_like(red, -9)], dim=1)
 
-    correct = correct_by_order(
-        [(FirstChannel(), 3), (FirstChannel(), 4)], ("natural", "reversed"), ClassificationStore(path),
-        crop=32, ratio=1.0, seed=0, device=torch.device("cpu"), workers=0,
-    )  # fmt: skip
-    assert correct["natural"].all()
-    assert not correct["reversed"][0].any()  # B G R
-    assert correct["reversed"][1].all()  # R B G R: red is first again
+    words = {"crop": 32, "ratio": 1.0, "seed": 0, "device": torch.device("cpu"), "workers": 0}
+    found = hits([(FirstChannel(), 3), (FirstChannel(), 4)], ORDERS, ClassificationStore(path), **words)
+    assert found["top1/natural"].all()
+    assert not found["top1/reversed"][0].any()  # B G R
+    assert found["top1/reversed"][1].all()  # R B G R: red is first again
+    # Of the four other arrangements of three channels two begin with green, which says nothing: logits of 0, 0 and -9,
+    # of which the first is guessed, class 0. One begins with red and is always right, one with blue and never is.
+    values = shares(found)
+    assert sorted(values[f"top1/random{number}"] for number in range(1, 5)) == [0.0, 0.5, 0.5, 1.0]
+    assert values["top1/random"] == 0.5
+    # Three classes: five guesses would be all of them.
+    assert not any(name.startswith("top5") for name in found)
+
+
+def test_the_right_class_is_among_five_guesses_more_often_than_first(tmp_path):
+    path = write_classes(tmp_path, train=7, val=14, classes=7)
+
+    class Constant(torch.nn.Module):
+        def forward(self, x):  # guesses 6, 5, 4, 3, 2 of seven classes, whatever it sees
+            return torch.arange(7.0).expand(len(x), 7)
+
+    words = {"crop": 32, "ratio": 1.0, "seed": 0, "device": torch.device("cpu"), "workers": 0}
+    found = hits([(Constant(), 3)], ("natural",), ClassificationStore(path), **words)
+    labels = np.arange(14) % 7
+    assert (found["top1/natural"][0] == (labels == 6)).all()
+    assert (found["top5/natural"][0] == (labels >= 2)).all()
 
 
 def test_top1_of_stored_classifiers_repeats_the_numbers_of_their_records(plain, manifest, tmp_path):
@@ -288,8 +381,14 @@ def test_top1_of_stored_classifiers_repeats_the_numbers_of_their_records(plain, 
         [plain, other], ("natural", "reversed"), out, names={"study": "tiny", "backbone": "tiny"}, **words
     )
     record = read_record(out / "record.json")
+    stored = [read_record(Path(run.record)).metrics for run in (plain, other)]
     assert record.metrics == {
-        str(k): read_record(Path(run.record)).metrics for k, run in enumerate((plain, other))
+        str(k): {
+            name: value
+            for name, value in metrics.items()
+            if name.startswith("top1/") and "random" not in name
+        }
+        for k, metrics in enumerate(stored)
     }
     assert [cell["label"] for cell in record.extra["cells"]] == ["csp-4ch", "rgb-3ch"]
     with np.load(out / "correct.npz") as stored:
