@@ -21,6 +21,7 @@ from bench.report.style import (
     INK,
     MARKERS,
     RC,
+    TREATMENT,
     arm_marks,
     dress,
     legend_columns,
@@ -144,12 +145,15 @@ def per_class(
     *,
     metric: str,
     title: str,
+    gains: pd.DataFrame | None = None,
+    gain_name: str = "gain",
     stamp: str = "",
     note: str = "",
 ) -> Figure:
     """Draw per-class scores: bars are means over repetitions, dots the single runs, a panel a backbone.
 
-    `scores` has a row each: backbone, arm, class, value (fraction; NaN where the class is absent).
+    `scores` has a row each: backbone, arm, class, value (fraction; NaN where the class is absent). `gains` (backbone,
+    class, estimate, low, high) stand in a panel beside each backbone's bars, with their intervals.
     """
     classes = list(dict.fromkeys(scores["class"]))
     backbones = list(dict.fromkeys(scores["backbone"]))
@@ -157,8 +161,12 @@ def per_class(
     figure = new_figure(FULL_WIDTH, 0.65 + len(classes) * max(0.26, 0.115 * len(arms)))
     hatches = arm_marks(arms, HATCHES)
     with matplotlib.rc_context(RC):
-        panels = figure.subplots(1, len(backbones), sharey=True, squeeze=False)[0]
-        for axes, backbone in zip(panels, backbones, strict=True):
+        beside = gains is not None and len(gains) > 0
+        ratios = [1.0, 0.62] * len(backbones) if beside else [1.0] * len(backbones)
+        panels = figure.subplots(1, len(ratios), sharey=True, squeeze=False, width_ratios=ratios)[0]
+        if gains is not None and beside:
+            _class_gains(panels[1::2], gains, backbones, classes, gain_name)
+        for axes, backbone in zip(panels[::2] if beside else panels, backbones, strict=True):
             for number, arm in enumerate(arms):
                 own = scores[(scores["backbone"] == backbone) & (scores["arm"] == arm)]
                 places = np.arange(len(classes)) + (number - (len(arms) - 1) / 2) * height
@@ -187,16 +195,40 @@ def per_class(
     return figure
 
 
+def _class_gains(
+    panels: Sequence[Axes],
+    gains: pd.DataFrame,
+    backbones: Sequence[str],
+    classes: Sequence[str],
+    name: str,
+) -> None:
+    """Draw each class's gain with its interval, all backbones on one scale."""
+    ends = 100 * gains[["estimate", "low", "high"]].to_numpy(dtype=np.float64)
+    reach = 1.08 * float(np.nanmax(np.abs(ends))) if np.isfinite(ends).any() else 1.0
+    for axes, backbone in zip(panels, backbones, strict=True):
+        for _, item in gains[gains["backbone"] == backbone].iterrows():
+            if item["class"] in classes:
+                shown = pd.Series({**item, "decides": True})
+                _gain(axes, shown, classes.index(item["class"]), TREATMENT, "o")
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set_xlim(-reach, reach)
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+        axes.set_title(name)
+        axes.set_xlabel("points")
+
+
 def top1(frame: pd.DataFrame, *, title: str, stamp: str = "", note: str = "") -> Figure:
     """Draw top-1 by channel order: a group a pre-training, a bar an order, a dot a seed, a panel a backbone.
 
-    `frame` has a row each: backbone, group (such as `csp, n = 4`), order, value (fraction).
+    `frame` has a row each: backbone, group (such as `csp, n = 4`), order, value (fraction); rows of one order may be
+    several drawn ones, each a dot.
     """
     backbones, orders = list(dict.fromkeys(frame["backbone"])), list(dict.fromkeys(frame["order"]))
     shades = dict(zip(orders, ("#0072B2", "#E69F00", "#56B4E9"), strict=False))
     hatches = arm_marks(orders, HATCHES)
     figure = new_figure(FULL_WIDTH, 2.4)
-    width = 0.8 / len(orders)
+    width, reach = 0.8 / len(orders), 100 * float(frame["value"].max())
     with matplotlib.rc_context(RC):
         panels = figure.subplots(1, len(backbones), sharey=True, squeeze=False)[0]
         for axes, backbone in zip(panels, backbones, strict=True):
@@ -212,14 +244,16 @@ def top1(frame: pd.DataFrame, *, title: str, stamp: str = "", note: str = "") ->
                 )  # fmt: skip
                 spots = [places[groups.index(name)] for name in own["group"]]
                 axes.plot(spots, 100 * own["value"], ".", color=INK, markersize=3, zorder=3)
-                for x, mean in zip(places, means, strict=True):
+                tops = 100 * own.groupby("group")["value"].max().reindex(groups).to_numpy()
+                for x, mean, top in zip(places, means, tops, strict=True):
                     if np.isfinite(mean):
-                        axes.text(x, mean + 1.2, f"{mean:.1f}", ha="center", va="bottom", size=6.2)
+                        # Above the highest dot: a number is not struck through.
+                        axes.text(x, top + 0.03 * reach, f"{mean:.1f}", ha="center", va="bottom", size=6.2)
             axes.set_xticks(range(len(groups)), groups)
             axes.set_title(backbone)
             axes.grid(axis="x", visible=False)
         panels[0].set_ylabel("top-1 in %")
-        panels[0].set_ylim(0, min(108.0, 112 * frame["value"].max()))
+        panels[0].set_ylim(0, min(108.0, 1.13 * reach))
         handles = [
             Patch(facecolor=shades.get(order, INK), hatch=hatches[order], edgecolor="white", linewidth=0,
                   label=f"{order} channel order")

@@ -6,6 +6,7 @@ is an error; `partial` lets such a study through and everything made from it is 
 
 import csv
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +46,10 @@ TEXT = (
     ),
     *("question", "statement", "device", "packages", "commit"),
 )
+MARKS = {
+    "†": "Both arms are one run: there is nothing to test.",
+    "‡": "With so few units the test cannot fall below the first threshold of Holm's correction.",
+}
 SCALE = {"full": "", "small": "SMALL SCALE", "miniature": "MINIATURE"}
 MODELS = {"convnext_tiny": "ConvNeXt-T", "swin_tiny_patch4_window7_224": "Swin-T"}
 """The paper's words for timm's names; any other backbone goes by its name in the study."""
@@ -147,6 +152,27 @@ class Numbers:
             "a setting without effect, or networks that learned nothing; do not build on these gains."
         )
 
+    @property
+    def level_name(self) -> str:
+        """The heading of a column of intervals: `95 % interval`."""
+        return f"{100 * (1 - self.study.compare.level):g} % interval"
+
+    def titled(self, text: str) -> str:
+        """Return a table's title with the scale before it."""
+        return f"{self.stamp}. {text}" if self.stamp else text
+
+    def headline_name(self, dataset: str) -> str:
+        """Return a dataset's headline metric, with the classes that its mean leaves out."""
+        evaluation = self.study.evaluate[dataset]
+        without = f" without {', '.join(evaluation.leave_out)}" if evaluation.leave_out else ""
+        return f"{evaluation.metric}{without}"
+
+    def marks_notes(self, marks: Iterable[str]) -> list[str]:
+        """Return what emphasis means: bold always, and each dagger that a table shows."""
+        level, shown = self.study.compare.level, set(marks)
+        notes = [f"Bold (a star in plain text): the p-value after Holm's correction lies below {level:g}."]
+        return notes + [f"{mark} {words}" for mark, words in MARKS.items() if mark in shown]
+
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
@@ -228,6 +254,13 @@ def class_scores(numbers: Numbers, dataset: str) -> pd.DataFrame:
     known = [item.name for item in CATALOG[source].classes] if source in CATALOG else []
     rank = {f"{prefix}{name}": i for i, name in enumerate(known)}
     return rows.assign(rank=rows["metric"].map(rank)).sort_values("rank", kind="stable").drop(columns="rank")
+
+
+def paper_best(numbers: Numbers, dataset: str) -> pd.Series | None:
+    """Return the claim about the best value on a dataset, None where there is none."""
+    rows = numbers.verdicts
+    rows = rows[(rows["kind"] == "absolute") & (rows["dataset"] == dataset) & (rows["backbone"] == "best")]
+    return rows.iloc[0] if len(rows) else None
 
 
 def paper_gain(numbers: Numbers, dataset: str, backbone: str) -> pd.Series | None:

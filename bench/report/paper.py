@@ -4,6 +4,7 @@ Python gathers words and numbers into report.json beside the PDF; `paper/report.
 nothing else but the figures. Only typst's own fonts are used and no package is fetched.
 """
 
+import csv
 import shutil
 import tempfile
 from dataclasses import asdict
@@ -16,46 +17,40 @@ import typst
 from bench.catalog.index import CATALOG
 from bench.errors import BenchError
 from bench.record import atomic, write_json
+from bench.report import protocol
 from bench.report.layout import Table
 from bench.report.numbers import Numbers, backbone_label, dataset_label, gains, read_numbers, read_table
+from bench.report.overview import counted
 from bench.report.tables import all_tables
-from bench.study.outputs import figure_names
-from bench.study.schema import Arm, Backbone, Study
+from bench.study.outputs import figure_names, measured
+from bench.study.schema import Study
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "paper" / "report.typ"
 CLAIMED_ON = ("isaid", "mfnet", "pst900", "potsdam")
 """The paper's datasets (arXiv 2604.27704), by their names in the catalogue."""
-STARTS = {
-    "rgb": "pre-trained on RGB",
-    "duplicate": "pre-trained on RGB repeated to n channels, in fixed order",
-    "csp": "pre-trained on RGB repeated to n channels, shuffled",
-    "scratch": "not pre-trained",
-}
-STEMS = {
-    "repeat": "stem: RGB weights repeated over n channels, times 3/n",
-    "repeat-normalised": "stem: RGB weights repeated, each divided by its number of copies",
-    "mean": "stem: the mean of the RGB weights in the extra channels",
-    "copy-red": "stem: the red weights in the extra channels",
-    "zero": "stem: zero weights in the extra channels",
-    "random": "stem: drawn weights in the extra channels",
-    "reinit": "stem: drawn anew",
-}
 
 
 def write_report(
-    study: Study, results: Path, out: Path, *, partial: bool = False, template: Path = TEMPLATE
+    study: Study,
+    results: Path,
+    out: Path,
+    *,
+    study_file: Path | None = None,
+    partial: bool = False,
+    template: Path = TEMPLATE,
 ) -> None:
     """Set the report of `study` as the PDF `out`, and what it was made from as report.json beside it.
 
-    `results` is the study's own folder (results/<study>) with compare/ and figures/. Same files, same bytes.
-    Raises BenchError if a table, a figure or the template is missing, or if typst refuses the document.
+    `results` is the study's own folder (results/<study>) with compare/ and figures/; `study_file` the study as
+    written, which the ledger is held against. Same files, same bytes. Raises BenchError if a table, a figure or
+    the template is missing, or if typst refuses the document.
     """
     numbers = read_numbers(study, results / "compare", partial=partial)
     figures = [results / "figures" / f"{name}.png" for name in figure_names(study)]
     for path in (*figures, template):
         if not path.is_file():
             raise BenchError(f"{path}: no such file; the report needs it: run `bench figures` first")
-    content = report_content(numbers, results / "compare")
+    content = report_content(numbers, results / "compare", study_file)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out.parent / "report.json", content)
     # typst reads nothing above its root, so all that the document needs is brought into one folder.
@@ -87,29 +82,71 @@ def _compile(root: Path, template: Path, out: Path) -> None:
         partial.write_bytes(pdf)
 
 
-def report_content(numbers: Numbers, compare: Path) -> dict[str, Any]:
+def report_content(numbers: Numbers, compare: Path, study_file: Path | None = None) -> dict[str, Any]:
     """Return all that the report prints, as JSON values."""
     study = numbers.study
     return {
-        "title": study.title,
+        "title": f"{prefix} {study.title}" if (prefix := outcome(numbers)) else study.title,
+        "summary": counted(numbers.verdicts["verdict"]),
         "study": study.study,
         "stamp": numbers.stamp,
         "treatment": study.compare.treatment,
         "primary": study.compare.primary,
         "scale": study.scale,
-        "repetitions": _repetitions(numbers),
+        "repetitions": protocol.repetitions(numbers),
         "level": f"{100 * (1 - study.compare.level):g} %",
         "margin": f"{100 * study.compare.margin:g}",
-        "datasets": [_dataset(study, name) for name in study.datasets],
-        "backbones": [_backbone(name, backbone) for name, backbone in study.backbones.items()],
-        "arms": [{"name": name, "words": _arm(arm)} for name, arm in study.arms.items()],
-        "pretraining": _pretraining(study),
+        "datasets": [protocol.dataset_words(study, name) for name in study.datasets],
+        "backbones": [protocol.backbone_words(name, backbone) for name, backbone in study.backbones.items()],
+        "arms": [{"name": name, "words": protocol.arm_words(arm)} for name, arm in study.arms.items()],
+        "pretraining": protocol.pretraining(study),
         "tables": {table.name: _table(table) for table in all_tables(numbers, compare)},
-        "figures": {"per_class": _each(study, "per_class"), "pictures": _each(study, "pictures")},
+        "figures": {kind: _each(study, kind) for kind in ("per_class", "confusion", "pictures")},
+        "measured": measured(study),
         "statements": _statements(numbers),
+        "alarms": _alarms(compare / "alarms.csv"),
+        "notes": _notes(compare / "notes.csv"),
+        "ledger": (ledger := protocol.ledger(study_file)),
+        "differs": any(row["here"] for row in ledger),
         "not_run": not_run(numbers),
         "receipts": _receipts(read_table(compare / "receipts.csv")),
     }
+
+
+def outcome(numbers: Numbers) -> str:
+    """Return `[Re]` or `[not Re]` for the title, nothing where the verdicts do not allow either.
+
+    The paper's claim is the gain. At full scale, with every run there: `[Re]` if every reported gain is reproduced,
+    `[not Re]` if every one is decided and at least one is not reproduced.
+    """
+    verdicts = numbers.verdicts[numbers.verdicts["kind"] == "gain"]["verdict"]
+    decided = verdicts.isin(["reproduced", "not reproduced"]).all()
+    if numbers.study.scale != "full" or numbers.partial or numbers.identical or verdicts.empty or not decided:
+        return ""
+    return "[Re]" if (verdicts == "reproduced").all() else "[not Re]"
+
+
+def _alarms(path: Path) -> list[dict[str, str]]:
+    """Return the alarms of the comparison; none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [{name: row[name] for name in ("kind", "first", "reason")} for row in csv.DictReader(stream)]
+
+
+def _notes(path: Path) -> list[str]:
+    """Return a sentence for each circumstance in which the runs of the study differ."""
+    if not path.is_file():
+        return []
+    frame = pd.read_csv(path, dtype=str).fillna("")
+    sentences = []
+    for kind, rows in frame.groupby("kind", sort=False):
+        values = ", ".join(
+            f"{str(row['value'])[:40]} ({row['runs'].count(';') + 1} runs)" for _, row in rows.iterrows()
+        )
+        reason = rows["reason"].iloc[0].rstrip(".")
+        sentences.append(f"The runs differ in {kind}: {values}{f'. {reason}' if reason else ''}.")
+    return sentences
 
 
 def _statements(numbers: Numbers) -> list[str]:
@@ -143,70 +180,10 @@ def _table(table: Table) -> dict[str, Any]:
         "left": left,
         "keys": table.keys,
         "rows": rows,
-    } | {"notes": list(table.notes)}
-
-
-def _repetitions(numbers: Numbers) -> str:
-    design = numbers.study.repetitions
-    if design.design == "matched":
-        return f"{numbers.repetitions}: the pairs are the repetitions; the statistics speak about the method."
-    if design.pretrain == 1:
-        return (
-            f"{numbers.repetitions}: the statistics speak about these pre-trained weights, not the method. "
-            "Every verdict holds for one pre-training; more pre-trainings would decide about the method."
-        )
-    return f"{numbers.repetitions}: the pre-trainings are the repetitions that decide about the method."
-
-
-def _dataset(study: Study, name: str) -> dict[str, Any]:
-    target, evaluation = study.datasets[name], study.evaluate[name]
-    source = target.source or name
-    classes = str(CATALOG[source].num_classes) if source in CATALOG else "own"
-    without = f" without {', '.join(evaluation.leave_out)}" if evaluation.leave_out else ""
-    return {
-        "name": dataset_label(study, name),
-        "channels": ", ".join(channel.replace("_", " ") for channel in target.channels),
-        "n": len(target.channels),
-        "classes": classes,
-        "metric": f"{evaluation.metric}{without}",
-        "pixels": f"{evaluation.primary} labels",
-        "split": target.split,
-        "unit": CATALOG[source].unit if source in CATALOG else "image",
+        "breaks": sorted(table.breaks),
+        "spans": [{"name": name, "count": count} for name, count in table.spans],
+        "notes": list(table.notes),
     }
-
-
-def _backbone(name: str, backbone: Backbone) -> dict[str, str]:
-    depths, widths = ("-".join(map(str, numbers)) for numbers in (backbone.depths, backbone.widths))
-    tail = f", window {backbone.window}" if backbone.window else ""
-    family = {"convnext": "ConvNeXt", "swin": "Swin"}[backbone.family]
-    return {"name": backbone_label(name), "words": f"{family}, depths {depths}, widths {widths}{tail}"}
-
-
-def _arm(arm: Arm) -> str:
-    words = [STARTS[arm.strategy]]
-    if arm.strategy == "csp":
-        words[0] += f" ({arm.fill} fill, one order per {arm.scope}"
-        words[0] += ")" if arm.probability == 1 else f", in a share of {arm.probability:g})"
-    if arm.strategy == "rgb" or arm.stem == "reinit":
-        words.append(STEMS[arm.stem])
-    return "; ".join(words)
-
-
-def _pretraining(study: Study) -> str:
-    recipes = list(study.pretrain.values())
-    epochs = sorted({recipe.epochs for recipe in recipes})
-    crops = sorted({recipe.crop for recipe in recipes})
-    data = (
-        CATALOG[study.pretrain_data.source].title
-        if study.pretrain_data.source in CATALOG
-        else study.pretrain_data.name
-    )
-    drawn = f", drawn at {study.miniature.side} pixels a side" if study.miniature else ""
-    return f"{data}{drawn}; {_span(epochs)} epochs at {_span(crops)} pixels"
-
-
-def _span(values: list[int]) -> str:
-    return f"{values[0]}" if values[0] == values[-1] else f"{values[0]} to {values[-1]}"
 
 
 def not_run(numbers: Numbers) -> list[str]:

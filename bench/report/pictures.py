@@ -9,24 +9,31 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
-from bench.report.style import FULL_WIDTH, RC, dress, legend_columns, new_figure
+from bench.report.style import BASELINES, FULL_WIDTH, RC, TREATMENT, dress, legend_columns, new_figure
 
+PICTURE_DPI = 150
+"""Pixels an inch in the PNG: noise does not compress, and the scenes are small."""
 IGNORED = (205, 205, 205)
 """Colour of pixels without a label."""
+BOTH_RIGHT = (245, 245, 245)
+BOTH_WRONG = (110, 110, 110)
 
 
 @dataclass(frozen=True)
 class Example:
-    """One image of the evaluation split with what each arm made of it."""
+    """One image of the evaluation split as it is drawn, with what each arm made of it."""
 
     label: str
-    image_HWC: NDArray[np.float32]
+    colour_HW3: NDArray[np.uint8]
+    planes: Mapping[str, NDArray[np.uint8]]
+    """The channels that the colour picture does not show, by name: grey (H, W)."""
     target_HW: NDArray[np.uint8]
     predictions: Mapping[str, NDArray[np.uint8]]
     """Predicted ids by arm, each (H, W)."""
@@ -64,51 +71,72 @@ def painted(ids_HW: NDArray[np.uint8], colours: Sequence[Sequence[int]]) -> NDAr
     return palette[ids_HW]
 
 
+def rivals(example: Example, treatment: str, baseline: str, classes: int) -> NDArray[np.uint8]:
+    """Return where two arms part, by pixel.
+
+    0: both right, 1: only the treatment, 2: only the baseline, 3: both wrong, 255: no label.
+    """
+    right = [example.predictions[arm] == example.target_HW for arm in (treatment, baseline)]
+    found = np.select([right[0] & right[1], right[0], right[1]], [0, 1, 2], 3).astype(np.uint8)
+    found[example.target_HW >= classes] = 255
+    return found
+
+
 def panels(
     examples: Sequence[Example],
-    channels: Sequence[str],
     classes: Sequence[str],
     colours: Sequence[Sequence[int]],
     *,
+    contrast: tuple[str, str] | None = None,
     title: str,
     stamp: str = "",
     note: str = "",
 ) -> Figure:
-    """Draw a row of panels for each example: composite, further channels, target, prediction of each arm.
+    """Draw a row of panels for each example: colour, further channels, target, prediction of each arm.
 
-    Raises BenchError if there is no example, or if an image has not the channels that are named.
+    `contrast`: treatment and baseline; a last panel then shows where one of them alone is right. What an example
+    shares with the one above (the same scene under another backbone) is not drawn again. Raises
+    BenchError if there is no example.
     """
     if not examples:
         raise BenchError(f"{title}: no example to show; `bench evaluate` stores some beside its counts")
-    for example in examples:
-        if example.image_HWC.shape[2] != len(channels):
-            raise BenchError(
-                f"{title}: {example.label} has {example.image_HWC.shape[2]} channels, not {len(channels)} "
-                f"({', '.join(channels)}); run `bench evaluate` again"
-            )
     arms = list(dict.fromkeys(arm for example in examples for arm in example.predictions))
-    extra = composite(examples[0].image_HWC, channels)[1]
+    extra = list(examples[0].planes)
     columns = ["colour", *(name.replace("_", " ") for name in extra), "target", *arms]
+    parted = contrast is not None and set(contrast) <= set(arms)
+    columns += ["who is right"] if parted else []
+    # The palette of style.py: the treatment's own colour, and the first baseline's.
+    sides = [
+        BOTH_RIGHT,
+        *(tuple(round(255 * part) for part in to_rgb(c)) for c in (TREATMENT, BASELINES[0])),
+        BOTH_WRONG,
+    ]
     side = (FULL_WIDTH - 0.35) / len(columns)
     ratio = max(example.target_HW.shape[0] / example.target_HW.shape[1] for example in examples)
-    figure = new_figure(FULL_WIDTH, len(examples) * (side * ratio + 0.02) + 0.22)
+    figure = new_figure(FULL_WIDTH, len(examples) * (side * ratio + 0.02) + 0.22, dpi=PICTURE_DPI)
     with matplotlib.rc_context(RC):
         engine = figure.get_layout_engine()
         if isinstance(engine, ConstrainedLayoutEngine):
             engine.set(w_pad=0.015, h_pad=0.015, wspace=0.01, hspace=0.01)
         grid = figure.subplots(len(examples), len(columns), squeeze=False)
         for row, example in enumerate(examples):
-            picture, rest = composite(example.image_HWC, channels)
-            shown: list[NDArray[np.float64] | NDArray[np.uint8]] = [picture]
-            shown += [stretched(example.image_HWC[..., list(channels).index(name)]) for name in rest]
+            shown = [example.colour_HW3, *(example.planes[name] for name in extra)]
             shown.append(painted(example.target_HW, colours))
+            again = row > 0 and _same_scene(example, examples[row - 1])
             for axes, content in zip(grid[row], shown, strict=False):
-                _show(axes, content)
-            for axes, arm in zip(grid[row, len(shown) :], arms, strict=True):
+                if again:
+                    _bare(axes)
+                else:
+                    _show(axes, content)
+            if contrast is not None and parted and set(contrast) <= set(example.predictions):
+                _show(grid[row, -1], painted(rivals(example, *contrast, len(classes)), sides))
+            elif parted:
+                _bare(grid[row, -1])
+            for axes, arm in zip(grid[row, len(shown) : len(shown) + len(arms)], arms, strict=True):
                 if arm in example.predictions:
                     _show(axes, painted(example.predictions[arm], colours))
                 else:
-                    axes.set_axis_off()
+                    _bare(axes)
             grid[row, 0].set_ylabel(example.label, size=6.8)
         for axes, name in zip(grid[0], columns, strict=True):
             axes.set_title(name, size=7.5)
@@ -117,14 +145,32 @@ def panels(
         ]
         if any((example.target_HW >= len(classes)).any() for example in examples):
             handles.append(_swatch(IGNORED, "no label"))
-    fits = legend_columns([*classes, "no label"])
+        if contrast is not None and parted:
+            words = ("both right", f"only {contrast[0]} right", f"only {contrast[1]} right", "both wrong")
+            handles += [_swatch(side, name) for side, name in zip(sides, words, strict=True)]
+    fits = legend_columns([str(handle.get_label()) for handle in handles])
     dress(figure, title=title, stamp=stamp, note=note, handles=handles, columns=fits)
     return figure
 
 
-def _show(axes: Axes, content: NDArray[np.float64] | NDArray[np.uint8]) -> None:
-    grey = {"cmap": "gray", "vmin": 0.0, "vmax": 1.0} if content.ndim == 2 else {}
-    axes.imshow(content, interpolation="nearest", **grey)  # type: ignore[arg-type]
+def _same_scene(one: Example, other: Example) -> bool:
+    return np.array_equal(one.colour_HW3, other.colour_HW3) and np.array_equal(one.target_HW, other.target_HW)
+
+
+def _bare(axes: Axes) -> None:
+    """Leave a place empty but for its label."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _show(axes: Axes, content: NDArray[np.uint8]) -> None:
+    # Grey as three equal planes: a colour map would give the same and more bytes.
+    shown = np.repeat(content[..., None], 3, axis=2) if content.ndim == 2 else content
+    # "none" keeps the pixels as they are in the PDF; in the PNG it is nearest neighbour.
+    axes.imshow(shown, interpolation="none")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(visible=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,11 @@ from matplotlib.figure import Figure
 
 from bench.errors import BenchError
 from bench.record import read_record
-from bench.report import figures, style
+from bench.report import figures, grid_figures, style
+from bench.report.examples import read_examples, rule_words
+from bench.report.inference_tables import read_optional
+from bench.report.losses import key_of, read_losses
+from bench.report.measured_plates import MEASURED, class_gains, confusion_plate
 from bench.report.numbers import (
     Numbers,
     backbone_label,
@@ -20,8 +24,10 @@ from bench.report.numbers import (
     paper_gain,
     read_numbers,
 )
+from bench.report.overview import claim_texts, counted, overview, sorted_claims
 from bench.report.pictures import Example, panels
-from bench.study.jobs import FinetuneRun, Job, PretrainRun
+from bench.study.jobs import FinetuneRun, PretrainRun
+from bench.study.outputs import measured
 from bench.study.runs import Runs
 from bench.study.schema import Study
 
@@ -38,18 +44,51 @@ def write_figures(study: Study, results: Path, out: Path, *, partial: bool = Fal
     return [path for name, figure in draw(numbers, results) for path in style.write(figure, out / name)]
 
 
-def draw(numbers: Numbers, results: Path) -> Iterator[tuple[str, Figure]]:
-    """Yield the name and the figure of every figure of the study."""
-    study = numbers.study
-    runs = Runs(study, str(results.parent))
+def draw(
+    numbers: Numbers, results: Path, *, compare: Path | None = None, pictures: bool = True
+) -> Iterator[tuple[str, Figure]]:
+    """Yield the name and the figure of every figure of the study, without `pictures` none that shows scenes.
+
+    `compare`: folder of the finished numbers; unset: the one in `results`.
+    """
+    study, compare = numbers.study, compare or results / "compare"
+    runs = Runs(study)
+    yield "overview", _overview(numbers)
     yield "forest", _forest(numbers)
     yield "top1", _top1(numbers)
-    yield "curves_pretrain", _pretrain_curves(numbers, runs)
-    yield "curves_finetune", _finetune_curves(numbers, runs)
+    yield "curves_pretrain", _pretrain_curves(numbers, results, runs)
+    yield "curves_finetune", _finetune_curves(numbers, results, runs)
+    for name in measured(study):
+        yield name, MEASURED[name](numbers, compare)
     for dataset in study.datasets:
-        yield f"per_class_{dataset}", _per_class(numbers, dataset)
+        yield f"per_class_{dataset}", _per_class(numbers, compare, dataset)
     for dataset in study.datasets:
+        yield f"confusion_{dataset}", confusion_plate(numbers, results, dataset)
+    for dataset in study.datasets if pictures else ():
         yield f"pictures_{dataset}", _pictures(numbers, results, dataset)
+    if study.factors:
+        yield "grid_effects", grid_figures.effects(numbers)
+        yield "grid_interactions", grid_figures.heat_maps(numbers)
+
+
+def _overview(numbers: Numbers) -> Figure:
+    study = numbers.study
+    claims = pd.DataFrame(
+        [
+            claim_texts(row, dataset_label(study, str(row["dataset"])), backbone_label(str(row["backbone"])))
+            for _, row in sorted_claims(numbers.verdicts).iterrows()
+        ]
+    )
+    if claims.empty:
+        raise BenchError(f"study {study.study}: verdicts.csv holds no claim; run `bench compare` again")
+    level = f"{100 * (1 - 2 * study.compare.level):g} %"
+    return overview(
+        claims,
+        title=f"{counted(claims['verdict'])}.",
+        stamp=numbers.stamp,
+        note=f"Per cent or points; below each number its {level} interval, "
+        f"from which the verdict is read. {numbers.runs}.",
+    )
 
 
 def _forest(numbers: Numbers) -> Figure:
@@ -78,7 +117,14 @@ def _forest(numbers: Numbers) -> Figure:
 
 def _top1(numbers: Numbers) -> Figure:
     orders, backbones = list(numbers.study.orders), list(numbers.study.backbones)
-    frame = numbers.top1[numbers.top1["order"].isin(orders) & numbers.top1["backbone"].isin(backbones)]
+    # The arrangements drawn for `random` are shown one by one: random1, random2, ...
+    names = numbers.top1["order"]
+    drawn_one = names.str.fullmatch(r"random\d+").astype(bool)
+    frame = numbers.top1.assign(order=names.where(~drawn_one, "random"))
+    if drawn_one.any():
+        # Their mean is what the bar shows.
+        frame = frame[names != "random"]
+    frame = frame[frame["order"].isin(orders) & frame["backbone"].isin(backbones)]
     if frame.empty:
         raise BenchError(
             f"study {numbers.study.study}: top1.csv has no row to draw; run `bench compare` again"
@@ -94,38 +140,35 @@ def _top1(numbers: Numbers) -> Figure:
         "order": frame["order"],
         "value": frame["value"],
     })  # fmt: skip
-    title = "Top-1 of the pre-trained classifiers when the channel order is reversed"
-    note = "Bars: mean over pre-training seeds; dots: single runs; validation images; last weights."
+    words = " and ".join(filter(None, [", ".join(orders[:-1]), orders[-1]]))
+    title = f"Top-1 of the pre-trained classifiers in {words} channel order"
+    dots = "a dot each run and drawn order" if "random" in orders else "dots: single runs"
+    note = f"Bars: mean over pre-training seeds; {dots}; validation images; last weights."
     return figures.top1(drawn, title=title, stamp=numbers.stamp, note=note)
 
 
-def _loss(job: Job) -> pd.DataFrame:
-    """Return the loss that a run logged, as x (step) and y."""
-    path = Path(job.folder) / "log.csv"
-    try:
-        frame = pd.read_csv(path)
-        return pd.DataFrame({"x": frame["step"], "y": frame["loss"]})
-    except (FileNotFoundError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise BenchError(f"{path}: no readable log ({error}); run `bench {job.stage}` for it again") from None
-    except KeyError as error:
+def _logged(numbers: Numbers, results: Path, jobs: Sequence[Training]) -> list[tuple[Training, pd.DataFrame]]:
+    """Return each run with its loss as x (step) and y; a run without one is an error unless PARTIAL."""
+    found = read_losses(jobs, results)
+    missing = [key_of(job) for job in jobs if key_of(job) not in found]
+    if missing and not numbers.partial:
         raise BenchError(
-            f"{path}: expected columns step and loss, found no {error}; run `bench {job.stage}` again"
-        ) from None
-
-
-def _logged(numbers: Numbers, jobs: Sequence[Training]) -> list[tuple[Training, pd.DataFrame]]:
-    there = [job for job in jobs if not numbers.partial or (Path(job.folder) / "log.csv").exists()]
-    if not there:
+            f"{results / missing[0]}/log.csv: no readable log; run `bench {jobs[0].stage}` for it again"
+        )
+    if not found:
         raise BenchError(
             f"study {numbers.study.study}: no log.csv of any run of this stage; run the study first"
         )
-    return [(job, _loss(job)) for job in there]
+    there = [(job, found[key_of(job)]) for job in jobs if key_of(job) in found]
+    return [(job, pd.DataFrame({"x": values[0], "y": values[1]})) for job, values in there]
 
 
-def _pretrain_curves(numbers: Numbers, runs: Runs) -> Figure:
+def _pretrain_curves(numbers: Numbers, results: Path, runs: Runs) -> Figure:
     parts = [
         loss.assign(row="", column=backbone_label(run.backbone), line=run.label, run=run.repetition)
-        for run, loss in _logged(numbers, runs.pretrainings)
+        for run, loss in _logged(
+            numbers, results, [run for run in runs.pretrainings if run.published is None]
+        )
     ]
     frame = pd.concat(parts, ignore_index=True)
     lines = list(dict.fromkeys(frame["line"]))
@@ -141,7 +184,7 @@ def _pretrain_curves(numbers: Numbers, runs: Runs) -> Figure:
     )
 
 
-def _finetune_curves(numbers: Numbers, runs: Runs) -> Figure:
+def _finetune_curves(numbers: Numbers, results: Path, runs: Runs) -> Figure:
     study = numbers.study
     parts = [
         loss.assign(
@@ -150,7 +193,7 @@ def _finetune_curves(numbers: Numbers, runs: Runs) -> Figure:
             line=run.arm,
             run=run.repetition,
         )
-        for run, loss in _logged(numbers, runs.finetunings)
+        for run, loss in _logged(numbers, results, runs.finetunings)
     ]
     return figures.curves(
         pd.concat(parts, ignore_index=True),
@@ -163,7 +206,7 @@ def _finetune_curves(numbers: Numbers, runs: Runs) -> Figure:
     )
 
 
-def _per_class(numbers: Numbers, dataset: str) -> Figure:
+def _per_class(numbers: Numbers, compare: Path, dataset: str) -> Figure:
     study = numbers.study
     rows = class_scores(numbers, dataset)
     if rows.empty:
@@ -183,57 +226,37 @@ def _per_class(numbers: Numbers, dataset: str) -> Figure:
         arms,
         style.arm_colours(list(study.arms), study.compare.treatment),
         metric=metric,
+        gains=class_gains(numbers, dataset, read_optional(compare, "classes")),
+        gain_name=f"{study.compare.treatment} - {study.compare.primary}",
         title=f"{dataset_label(study, dataset)}: {metric} by class",
         stamp=numbers.stamp,
-        note=f"Bars: mean over repetitions; dots: single runs. {numbers.runs}.",
+        note=f"Bars: mean over repetitions; dots: single runs. Beside them the gain over {study.compare.primary} with "
+        f"its interval, not corrected for the number of classes. {numbers.setting}",
     )
 
 
 def _pictures(numbers: Numbers, results: Path, dataset: str) -> Figure:
-    study, examples, named = numbers.study, [], dict[str, list[str]]()
-    colours: list[list[int]] = []
+    study, examples = numbers.study, list[Example]()
+    classes, colours, rules = list[str](), list[list[int]](), list[dict[str, Any] | None]()
     for backbone in study.backbones:
         folder = results / "evaluate" / dataset / backbone
         if numbers.partial and not (folder / "examples.npz").exists():
             continue
         extra = read_record(folder / "record.json").extra
         try:
-            named = {name: list(extra[name]) for name in ("channels", "classes")}
-            colours = extra["colours"]
-            examples += _examples(folder / "examples.npz", list(study.arms), backbone_label(backbone))
-        except (KeyError, FileNotFoundError) as error:
-            raise BenchError(
-                f"{folder}: no examples to picture ({error}); run `bench evaluate` again"
-            ) from None
+            channels, classes, colours = (list(extra[name]) for name in ("channels", "classes", "colours"))
+        except KeyError as error:
+            raise BenchError(f"{folder}/record.json: lacks {error}; run `bench evaluate` again") from None
+        rule = extra.get("examples_rule")
+        rules.append(rule)
+        examples += read_examples(folder, channels, list(study.arms), backbone_label(backbone), rule)
     return panels(
         examples,
-        named.get("channels", []),
-        named.get("classes", []),
+        classes,
         colours,
+        contrast=(study.compare.treatment, study.compare.primary),
         title=f"{dataset_label(study, dataset)}: input channels, target, prediction of each arm",
         stamp=numbers.stamp,
-        note="One seed an arm. Extra channels: grey from the 1st to the 99th percentile.",
+        note="The first repetition of each arm. Extra channels: grey from the 1st to the 99th percentile. "
+        + rule_words(next(filter(None, rules), None)),
     )
-
-
-def short(sample: str) -> str:
-    """Return a sample id that fits beside a small picture: its beginning and its end if it is long."""
-    return sample if len(sample) <= 12 else f"{sample[:6]}…{sample[-5:]}"
-
-
-def _examples(path: Path, arms: list[str], backbone: str) -> list[Example]:
-    with np.load(path, allow_pickle=False) as stored:
-        ids = sorted(key.split("/", 1)[1] for key in stored.files if key.startswith("target/"))
-        return [
-            Example(
-                label=f"{backbone}\n{short(sample)}",
-                image_HWC=stored[f"image/{sample}"],
-                target_HW=stored[f"target/{sample}"],
-                predictions={
-                    arm: stored[f"prediction/{arm}/{sample}"]
-                    for arm in arms
-                    if f"prediction/{arm}/{sample}" in stored.files
-                },
-            )
-            for sample in ids
-        ]

@@ -58,6 +58,10 @@ RC: dict[Any, Any] = {
 }
 
 
+PLACED = RC | {"figure.constrained_layout.use": False, "figure.autolayout": False}
+"""The same for a figure whose layout is done."""
+
+
 def arm_colours(arms: Sequence[str], treatment: str) -> dict[str, str]:
     """Return a colour an arm: the treatment's own, the baselines' by their order in the study."""
     baselines = [arm for arm in arms if arm != treatment]
@@ -70,11 +74,11 @@ def arm_marks(arms: Sequence[str], marks: Sequence[str]) -> dict[str, str]:
     return {arm: marks[i % len(marks)] for i, arm in enumerate(arms)}
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches, with an Agg canvas."""
+def new_figure(width: float, height: float, *, dpi: int = DPI) -> Figure:
+    """Return an empty figure of a size in inches, with an Agg canvas; `dpi` is that of its PNG."""
     with matplotlib.rc_context(RC):
         # The layout is solved at the resolution of the PNG: text is not as wide at another one.
-        figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -87,10 +91,11 @@ def dress(
     note: str = "",
     handles: Sequence[Artist] = (),
     columns: int = 6,
-) -> None:
+) -> float:
     """Set the scale's stamp and the title above the axes, the legend of `handles` and the note below them.
 
-    The figure grows by the height of all four and the axes keep theirs: nothing is covered or cut off.
+    The figure grows by the height of all four and the axes keep theirs: nothing is covered or cut off. Returns
+    the height of what stands below the axes, in inches, for whoever places axes by hand.
     """
     width, height = figure.get_figwidth(), figure.get_figheight()
     head = wrapped(title, width - 0.15, size=9.5, weight="bold")
@@ -123,6 +128,7 @@ def dress(
                 ncols=columns,
                 borderaxespad=0.3,
             )
+    return below + legend
 
 
 def wrapped(text: str, inches: float, *, size: float, weight: str = "normal") -> list[str]:
@@ -144,8 +150,14 @@ def legend_columns(labels: Sequence[str], width: float = FULL_WIDTH) -> int:
     return max(1, int(width / (0.45 + 0.058 * max((len(label) for label in labels), default=1))))
 
 
-def write(figure: Figure, stem: Path) -> list[Path]:
-    """Write `stem`.png (200 dpi) and `stem`.pdf, whole or not at all, and return both paths."""
+def drop_layout(figure: Figure) -> None:
+    """Take the layout engine away: with one that only holds its place, matplotlib draws before each saving."""
+    with matplotlib.rc_context(PLACED):
+        figure.set_layout_engine(None)
+
+
+def write(figure: Figure, stem: Path, endings: Sequence[str] = ("png", "pdf")) -> list[Path]:
+    """Write `stem`.png and `stem`.pdf, or those of them in `endings`, whole or not at all; return the paths."""
     metadata: Mapping[str, dict[str, Any]] = {
         "png": {"Software": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -156,10 +168,17 @@ def write(figure: Figure, stem: Path) -> list[Path]:
         engine = figure.get_layout_engine()
         if engine is not None:
             engine.execute(figure)
-            figure.set_layout_engine("none")
+            drop_layout(figure)
     for ending, fields in metadata.items():
+        if ending not in endings:
+            continue
         path = stem.with_name(f"{stem.name}.{ending}")
-        with matplotlib.rc_context(RC), atomic(path) as partial:
-            figure.savefig(partial, format=ending, dpi=DPI, metadata=fields)
+        with matplotlib.rc_context(PLACED), atomic(path) as partial:
+            if ending == "png":
+                # Figures are kept in git by `bench publish`: the PNG is packed as tightly as it goes.
+                packed = {"compress_level": 9}
+                figure.savefig(partial, format=ending, dpi=figure.dpi, metadata=fields, pil_kwargs=packed)
+            else:
+                figure.savefig(partial, format=ending, dpi=figure.dpi, metadata=fields)
         written.append(path)
     return written

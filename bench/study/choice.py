@@ -16,10 +16,20 @@ DEFAULT = Path("config/demo.yaml")
 def chosen_study(configfiles: Sequence[str | Path], config: Mapping[str, Any]) -> Path:
     """Return the one study file that Snakemake was given with --configfile, or the demo.
 
+    A workflow that uses this one as a module names it instead: `config: {"study_file": "my-study.yaml"}`, a path
+    from the working folder; the other workflow's own config files are then none of our business.
+
     Snakemake merges several config files, and --config on top, into one dictionary; a study merged from two is a
     study nobody wrote. RequestError if there is more than one file, or if `config` holds anything that the file
     does not, or if the file is no YAML.
     """
+    if "study_file" in config:
+        if others := sorted(str(key) for key in config if key != "study_file"):
+            raise RequestError(
+                f"study_file beside {', '.join(others)}: settings are not merged into a study; give the module "
+                "a config with study_file alone"
+            )
+        return Path(str(config["study_file"]))
     if len(configfiles) > 1:
         names = ", ".join(map(str, configfiles))
         raise RequestError(f"--configfile {names}: a study is one file; give one of them")

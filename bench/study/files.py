@@ -13,20 +13,20 @@ from bench.study.schema import Study
 
 
 def fingerprint(study: Study, run: DataRun) -> str:
-    """Return a digest of the names, sizes and times of the user's files of one dataset.
+    """Return a digest of the names, sizes and times of the user's files of one dataset, hidden ones aside.
 
     `drawn` for a miniature, `nowhere` where BENCH_DATA is unset or the folder is missing. No file is opened.
     """
     if study.miniature is not None:
         return "drawn"
     described = study.pretrain_data if run.name == study.pretrain_data.name else study.datasets[run.name]
-    folder = Path(os.environ.get("BENCH_DATA", ""), described.path or run.name)
+    folder = Path(os.environ.get("BENCH_DATA", ""), described.path or run.source)
     if not os.environ.get("BENCH_DATA") or not folder.is_dir():
         return "nowhere"
     found = hashlib.sha256()
     for here, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(files):
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        for name in sorted(file for file in files if not file.startswith(".")):
             facts = os.stat(os.path.join(here, name))
             found.update(
                 f"{os.path.relpath(here, folder)}/{name} {facts.st_size} {facts.st_mtime_ns}\n".encode()

@@ -5,8 +5,9 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from bench.record import digest_of
-from bench.study.recipes import FinetuneRecipe, PretrainRecipe
-from bench.study.schema import Arm, Backbone, Stem, Strategy
+from bench.study.arms import DRAWN, Arm, Normalise, Placed, Stem, Strategy
+from bench.study.recipes import FinetuneRecipe, PretrainRecipe, Published
+from bench.study.schema import Backbone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,10 @@ class PretrainRun(Job):
     fill: str
     scope: str
     probability: float
+    order: Placed = "before-erasing"
+    normalise: Normalise = "follow"
+    published: Published | None = None
+    """Weights that stand in for the training; then nothing is trained."""
     channels: int
     repetition: int
     root_seed: int
@@ -120,23 +125,29 @@ class EvaluateRun(Job):
     stage = "evaluate"
 
 
-def effective(arm: Arm, channels: int) -> tuple[Arm, int]:
+def effective(arm: Arm, channels: int, *, erasing: bool = True, epochs: int | None = None) -> tuple[Arm, int]:
     """Return the pre-training that an arm really asks for, and its channels.
 
-    `rgb` is always pre-trained on three channels. `duplicate` on three channels is `rgb`; `csp` that never
-    shuffles is `duplicate`; where nothing is repeated, the fill rule has no effect.
+    `rgb` is always pre-trained on three channels. `duplicate` on three channels is `rgb`; a drawn strategy whose
+    draws are never used is `duplicate`; where n is a multiple of three, nothing is left for the fill rule to
+    choose; where the recipe erases nothing, the order has no effect; nor have an arm's own epochs that are the
+    recipe's (`epochs`).
     """
-    if arm.strategy == "csp" and channels == 3:
+    if arm.epochs == epochs:
+        arm = replace(arm, epochs=None)
+    if not erasing:
+        arm = replace(arm, order="before-erasing")
+    if arm.strategy == "csp" and channels % 3 == 0:
         arm = replace(arm, fill="cycle")
-    if arm.strategy == "csp" and arm.probability == 0 and arm.fill == "cycle":
-        arm = replace(arm, strategy="duplicate", scope="image", probability=1.0)
+    if arm.strategy in DRAWN and arm.probability == 0 and arm.fill == "cycle":
+        arm = replace(arm, strategy="duplicate", scope="image", probability=1.0, normalise="follow")
     if arm.strategy == "duplicate" and channels == 3:
-        arm = replace(arm, strategy="rgb")
+        arm = replace(arm, strategy="rgb", order="before-erasing")
     return arm, 3 if arm.strategy == "rgb" else channels
 
 
 def label_of(arm: Arm, channels: int) -> str:
-    """Return the folder name of a pre-training: `csp-4ch`, `csp-random-batch-p0.5-5ch`."""
+    """Return the folder name of a pre-training: `csp-4ch`, `csp-random-batch-p0.5-after-erasing-e100-5ch`."""
     words: list[str] = [arm.strategy]
     if arm.fill != "cycle":
         words.append(arm.fill)
@@ -144,4 +155,10 @@ def label_of(arm: Arm, channels: int) -> str:
         words.append(arm.scope)
     if arm.probability != 1.0:
         words.append(f"p{arm.probability:g}")
+    if arm.order != "before-erasing":
+        words.append(arm.order)
+    if arm.normalise != "follow":
+        words.append(arm.normalise)
+    if arm.epochs is not None:
+        words.append(f"e{arm.epochs}")
     return "-".join([*words, f"{channels}ch"])

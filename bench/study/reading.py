@@ -17,9 +17,11 @@ import yaml
 
 from bench.catalog.index import CATALOG
 from bench.errors import RequestError
+from bench.study.arms import Arm
 from bench.study.checks import SLOT
 from bench.study.datasets import PretrainData, Target
-from bench.study.recipes import Evaluation, FinetuneRecipe, PretrainRecipe
+from bench.study.grid import Grid, derived_targets
+from bench.study.recipes import Evaluation, FinetuneRecipe, PretrainRecipe, Published
 from bench.study.schema import Study
 
 T = TypeVar("T")
@@ -175,13 +177,15 @@ def load_study(path: Path) -> Study:
     value, hints = read_yaml(path), get_type_hints(Study)
     if not isinstance(value, Mapping):
         raise RequestError(f"{path}: a study is a mapping of keys, found {type(value).__name__}")
-    # In the file the data of the pre-training stand in its section.
-    fields = [item for item in dataclasses.fields(Study) if item.name != "pretrain_data"]
+    # In the file the data of the pre-training and the weights that replace one stand in its section.
+    inner = ("pretrain_data", "published")
+    fields = [item for item in dataclasses.fields(Study) if item.name not in inner]
     refuse_unknown(value, [item.name for item in fields], str(path))
     missing = [i.name for i in fields if i.default is dataclasses.MISSING and i.name not in value]
     if missing:
         raise RequestError(f"{path}: missing {', '.join(missing)}")
     own_reading = ("pretrain", "finetune")
+    value = _with_parts_of_channels(value, str(path))
     backbones, datasets = (_names(value[key], f"{path}: {key}") for key in ("backbones", "datasets"))
     if isinstance(value["evaluate"], Mapping):
         refuse_unknown(value["evaluate"], datasets, f"{path}: evaluate")
@@ -191,15 +195,55 @@ def load_study(path: Path) -> Study:
         if name not in own_reading
     }
     _slot(arguments["study"], f"{path}: study")
-    data, pretrain = _pretrain(value["pretrain"], backbones, f"{path}: pretrain")
+    arguments["arms"] = _with_arms_of_grid(arguments, str(path))
+    data, pretrain, published = _pretrain(value["pretrain"], backbones, f"{path}: pretrain")
     finetune = _finetune(value["finetune"], backbones, datasets, f"{path}: finetune")
     try:
-        study = Study(**arguments, pretrain_data=data, pretrain=pretrain, finetune=finetune)
+        study = Study(
+            **arguments, pretrain_data=data, pretrain=pretrain, published=published, finetune=finetune
+        )
     except ValueError as error:
         raise RequestError(f"{path}: {error}") from None
     for name, target in study.datasets.items():
         _check_target(name, target, study.evaluate[name], str(path))
     return study
+
+
+def _with_parts_of_channels(value: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """Return the study's mapping with the targets that its grid makes of others; exclude's values become lists."""
+    grid = value.get("grid")
+    sections = [value["datasets"], value["evaluate"], value["finetune"] or {}]
+    if not isinstance(grid, Mapping) or not all(isinstance(section, Mapping) for section in sections):
+        return value
+    excluded = grid.get("exclude")
+    if isinstance(excluded, list):
+        lists = [
+            {key: item if isinstance(item, list) else [item] for key, item in pattern.items()}
+            if isinstance(pattern, Mapping)
+            else pattern
+            for pattern in excluded
+        ]
+        value = {**value, "grid": {**grid, "exclude": lists}}
+    axes = grid.get("axes")
+    try:
+        return derived_targets(axes if isinstance(axes, Mapping) else {}, dict(value))
+    except ValueError as error:
+        raise RequestError(f"{path}: {error}") from None
+
+
+def _with_arms_of_grid(arguments: Mapping[str, Any], path: str) -> dict[str, Arm]:
+    """Return the arms of the file and, where there is a grid, its own behind them."""
+    arms: dict[str, Arm] = arguments["arms"]
+    grid: Grid | None = arguments.get("grid")
+    if grid is None:
+        return arms
+    base = grid.base or arguments["compare"].treatment
+    if base not in arms:
+        raise RequestError(f"{path}: grid.base: {base!r} is none of the arms named in the file: {list(arms)}")
+    try:
+        return grid.arms(base, arms)
+    except ValueError as error:
+        raise RequestError(f"{path}: {error}") from None
 
 
 def _names(value: Any, where: str) -> list[str]:
@@ -218,8 +262,10 @@ def _section(value: Any, known: list[str], where: str) -> dict[str, Any]:
     return dict(value)
 
 
-def _pretrain(value: Any, backbones: list[str], where: str) -> tuple[PretrainData, dict[str, PretrainRecipe]]:
-    section = _section(value, ["data", "common", "backbones"], where)
+def _pretrain(
+    value: Any, backbones: list[str], where: str
+) -> tuple[PretrainData, dict[str, PretrainRecipe], dict[str, Published]]:
+    section = _section(value, ["data", "common", "backbones", "published"], where)
     if "data" not in section:
         raise RequestError(f"{where}: missing data")
     own = _section(section.get("backbones"), backbones, f"{where}.backbones")
@@ -234,7 +280,11 @@ def _pretrain(value: Any, backbones: list[str], where: str) -> tuple[PretrainDat
         )
         for name in backbones
     }
-    return build(PretrainData, section["data"], f"{where}.data"), recipes
+    published = {
+        name: build(Published, item, f"{where}.published.{name}")
+        for name, item in _section(section.get("published"), backbones, f"{where}.published").items()
+    }
+    return build(PretrainData, section["data"], f"{where}.data"), recipes, published
 
 
 def _finetune(
@@ -295,8 +345,9 @@ def _check_target(name: str, target: Target, evaluation: Evaluation, path: str) 
         (f"{at}.labels", (target.labels,), entry.label_variants),
         (f"{at}.geometry", (target.geometry,), ("whole", *(item.name for item in entry.geometries))),
         (f"{at}.rules", target.rules, entry.rules),
-        (f"{of}.pixels", evaluation.pixels, entry.label_variants),
+        (f"{of}.pixels", evaluation.pixels, (*entry.label_variants, "patches")),
         (f"{of}.leave_out", evaluation.leave_out, classes),
+        (f"{of}.subsets", evaluation.subsets, entry.groups),
     ):
         if strange := [value for value in values if value not in choices]:
             raise RequestError(f"{key}: {source} has no {strange[0]!r}; it has {list(choices)}")

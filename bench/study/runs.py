@@ -7,17 +7,24 @@ fine-tunings and of what follows from them, and no other.
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bench.record import digest_of
+from bench.study.arms import Arm, Stem
 from bench.study.jobs import DataRun, EvaluateRun, FinetuneRun, PretrainRun, effective, label_of
-from bench.study.schema import Arm, Study
+from bench.study.place import own_file, results_folder
+from bench.study.schema import Study
 
-VERSIONS = {"acquire": 1, "prepare": 1, "pretrain": 1, "finetune": 1, "evaluate": 1, "top1": 1, "compare": 1}
+VERSIONS = {"acquire": 2, "prepare": 2, "pretrain": 2, "finetune": 2, "evaluate": 2, "top1": 2, "compare": 2}
 """Raised when the meaning of a stage's outputs changes, so that results of the old code are not mixed in."""
+
+
+SETTINGS = ("fill", "scope", "probability", "order", "normalise")
+"""Settings of an arm that are part of its pre-training."""
 
 
 class Runs:
@@ -25,9 +32,10 @@ class Runs:
     descriptions of folder datasets.
     """
 
-    def __init__(self, study: Study, results: str = "results") -> None:
+    def __init__(self, study: Study, results: str | None = None) -> None:
         self.study = study
-        self.root = f"{results}/{study.study}"
+        self.root = f"{results or results_folder()}/{study.study}"
+        self._pretrained: dict[tuple[str, str, int], PretrainRun] = {}
 
     # -- data ----------------------------------------------------------------------------------------------------
 
@@ -58,7 +66,7 @@ class Runs:
         """The targets' data by name."""
         found = {}
         for name, target in self.study.datasets.items():
-            variants = sorted({target.labels, *self.study.evaluate[name].pixels})
+            variants = sorted({target.labels, *self.study.evaluate[name].label_variants})
             prepare: dict[str, Any] = {
                 "channels": list(target.channels),
                 "split": target.split,
@@ -80,22 +88,33 @@ class Runs:
     # -- training ------------------------------------------------------------------------------------------------
 
     def _pretrain(self, backbone: str, arm: Arm, n: int, repetition: int) -> PretrainRun:
-        arm, channels = effective(arm, n)
         recipe, data = self.study.pretrain[backbone], self.pretrain_data
+        arm, channels = effective(arm, n, erasing=recipe.erasing > 0, epochs=recipe.epochs)
+        published = self.study.published.get(backbone) if arm.strategy == "rgb" else None
+        if published is not None:
+            arm = replace(arm, epochs=None)
         label = label_of(arm, channels)
+        if (backbone, label, repetition) in self._pretrained:
+            return self._pretrained[backbone, label, repetition]
+        if arm.epochs is not None:
+            recipe = replace(recipe, epochs=arm.epochs)
         spec = {
             "stage": "pretrain",
             "version": VERSIONS["pretrain"],
             "backbone": backbone,
             "architecture": asdict(self.study.backbones[backbone]),
             "strategy": arm.strategy,
-            "settings": {"fill": arm.fill, "scope": arm.scope, "probability": arm.probability},
+            "settings": {key: getattr(arm, key) for key in SETTINGS},
             "channels": channels,
             "recipe": asdict(recipe),
             "seed": self.study.seed,
             "repetition": repetition,
         }
-        return PretrainRun(
+        if published is not None:
+            # Nothing is trained: of the recipe only what evaluates counts, and a file is its digest, wherever it lies.
+            spec["recipe"] = {key: getattr(recipe, key) for key in ("crop", "eval_ratio", "resize")}
+            spec["published"] = {"timm": published.timm, "sha256": published.sha256}
+        run = PretrainRun(
             study=self.study.study,
             scale=self.study.scale,
             folder=f"{self.root}/pretrain/{backbone}/{label}/seed{repetition}",
@@ -106,6 +125,9 @@ class Runs:
             fill=arm.fill,
             scope=arm.scope,
             probability=arm.probability,
+            order=arm.order,
+            normalise=arm.normalise,
+            published=published,
             channels=channels,
             repetition=repetition,
             root_seed=self.study.seed,
@@ -115,6 +137,8 @@ class Runs:
             spec=spec,
             inputs={"manifest": data.digest},
         )
+        self._pretrained[backbone, label, repetition] = run
+        return run
 
     def _repetitions(self) -> list[tuple[int, int]]:
         """Pairs (pre-training, fine-tuning); the second is the number in the fine-tuning's folder."""
@@ -126,65 +150,66 @@ class Runs:
     @cached_property
     def finetunings(self) -> tuple[FinetuneRun, ...]:
         """Every fine-tuning once, in the study's order of datasets, backbones, arms, repetitions."""
-        study, found = self.study, list[FinetuneRun]()
-        for dataset, target in study.datasets.items():
-            for backbone in study.backbones:
-                shared: dict[str, FinetuneRun] = {}
-                for name, arm in study.arms.items():
-                    if len(target.channels) < arm.min_channels:
-                        continue
-                    for pretraining, k in self._repetitions():
-                        run = self._finetune(dataset, backbone, name, arm, pretraining, k)
-                        earlier = shared.get(run.digest)
-                        shared[run.digest] = replace(
-                            earlier or run, names=(*(earlier.names if earlier else ()), name)
-                        )
-                found += shared.values()
-        return tuple(found)
+        return tuple(run for place in self.places.values() for run in place)
 
-    def _finetune(
-        self, dataset: str, backbone: str, name: str, arm: Arm, pretraining: int, repetition: int
-    ) -> FinetuneRun:
+    @cached_property
+    def places(self) -> dict[tuple[str, str], tuple[FinetuneRun, ...]]:
+        """The fine-tunings by dataset and backbone. Its time is linear in their number."""
+        return {
+            (dataset, backbone): tuple(self._of_place(dataset, backbone))
+            for dataset in self.study.datasets
+            for backbone in self.study.backbones
+        }
+
+    def _of_place(self, dataset: str, backbone: str) -> Iterator[FinetuneRun]:
+        """Yield the fine-tunings of one dataset and backbone, each once, under all its names."""
         study, target, data = self.study, self.study.datasets[dataset], self.target_data[dataset]
-        channels, recipe = len(target.channels), self.study.finetune[dataset][backbone]
-        pretrain = None if arm.strategy == "scratch" else self._pretrain(backbone, arm, channels, pretraining)
-        adapted = pretrain is not None and (pretrain.channels != channels or arm.stem == "reinit")
-        stem = arm.stem if adapted else None
-        spec = {
+        channels, recipe = len(target.channels), study.finetune[dataset][backbone]
+        # Arms of one place differ in start, stem and repetition alone: those that agree in them are one run.
+        alike: dict[tuple[str, str | None, int], tuple[PretrainRun | None, list[str]]] = {}
+        for name, arm in study.arms.items():
+            for pretraining, k in self._repetitions():
+                if not study.asks_for(dataset, backbone, name, k):
+                    continue
+                scratch = arm.strategy == "scratch"
+                start = None if scratch else self._pretrain(backbone, arm, channels, pretraining)
+                adapted = start is not None and (start.channels != channels or arm.stem == "reinit")
+                key = (start.folder if start else "", arm.stem if adapted else None, k)
+                alike.setdefault(key, (start, []))[1].append(name)
+        shared = {
             "stage": "finetune",
             "version": VERSIONS["finetune"],
             "dataset": dataset,
             "backbone": backbone,
             "architecture": asdict(study.backbones[backbone]),
-            "start": "scratch" if pretrain is None else "pretrained",
-            "stem": stem,
             "channels": channels,
             "labels": target.labels,
             "recipe": asdict(recipe),
             "seed": study.seed,
-            "repetition": repetition,
         }
-        return FinetuneRun(
-            study=study.study,
-            scale=study.scale,
-            folder=f"{self.root}/finetune/{dataset}/{backbone}/{name}/seed{repetition}",
-            dataset=dataset,
-            backbone=backbone,
-            architecture=study.backbones[backbone],
-            arm=name,
-            names=(),
-            strategy=arm.strategy,
-            stem=stem,
-            channels=channels,
-            repetition=repetition,
-            pretrain=pretrain,
-            root_seed=study.seed,
-            recipe=recipe,
-            labels=target.labels,
-            manifest=data.manifest,
-            spec=spec,
-            inputs={"manifest": data.digest} | ({"weights": pretrain.digest} if pretrain else {}),
-        )
+        for (_, stem, k), (start, names) in alike.items():
+            own = {"start": "pretrained" if start else "scratch", "stem": stem, "repetition": k}
+            yield FinetuneRun(
+                study=study.study,
+                scale=study.scale,
+                folder=f"{self.root}/finetune/{dataset}/{backbone}/{names[0]}/seed{k}",
+                dataset=dataset,
+                backbone=backbone,
+                architecture=study.backbones[backbone],
+                arm=names[0],
+                names=tuple(names),
+                strategy=study.arms[names[0]].strategy,
+                stem=cast("Stem | None", stem),
+                channels=channels,
+                repetition=k,
+                pretrain=start,
+                root_seed=study.seed,
+                recipe=recipe,
+                labels=target.labels,
+                manifest=data.manifest,
+                spec=shared | own,
+                inputs={"manifest": data.digest} | ({"weights": start.digest} if start else {}),
+            )
 
     @cached_property
     def pretrainings(self) -> tuple[PretrainRun, ...]:
@@ -199,11 +224,10 @@ class Runs:
         """One evaluation for each dataset and backbone."""
         found = []
         for dataset in self.study.datasets:
-            data = self.target_data[dataset]
+            data, settings = self.target_data[dataset], asdict(self.study.evaluate[dataset])
             for backbone in self.study.backbones:
-                cells = tuple(
-                    run for run in self.finetunings if (run.dataset, run.backbone) == (dataset, backbone)
-                )
+                if not (cells := self.places[dataset, backbone]):
+                    continue
                 found.append(
                     EvaluateRun(
                         study=self.study.study,
@@ -216,7 +240,7 @@ class Runs:
                         spec={
                             "stage": "evaluate",
                             "version": VERSIONS["evaluate"],
-                            **asdict(self.study.evaluate[dataset]),
+                            **{key: item for key, item in settings.items() if key != "subsets"},
                         },
                         inputs={"manifest": data.digest}
                         | {f"{run.arm}/seed{run.repetition}": run.digest for run in cells},
@@ -261,7 +285,11 @@ class Runs:
             "title": study.title,
             # Under which arms each run is shown.
             "names": {run.folder.removeprefix(self.root): list(run.names) for run in self.finetunings},
-            "reported": _content("paper/reported.csv"),
+            **({"factors": study.factors} if study.factors else {}),
+            # Groups are read from the counts of the samples: the evaluations do not depend on them.
+            "subsets": {name: list(item.subsets) for name, item in study.evaluate.items() if item.subsets},
+            "reported": _content(own_file("paper/reported.csv")),
+            "context": _content(own_file("paper/context.csv")),
         }
 
     @cached_property

@@ -4,17 +4,21 @@ The classes carry no default for a choice of science that a study should state a
 switches that are off. `None` means unset. Data and recipes have modules of their own beside this one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
+from bench.study.arms import Arm
 from bench.study.checks import distinct, require, within
 from bench.study.datasets import Miniature, PretrainData, Target
-from bench.study.recipes import Evaluation, FinetuneRecipe, PretrainRecipe
+from bench.study.grid import Axes, Grid, Levels, Pattern
+from bench.study.recipes import Evaluation, FinetuneRecipe, PretrainRecipe, Published
 
-Stem = Literal["repeat", "repeat-normalised", "mean", "copy-red", "zero", "random", "reinit"]
-Strategy = Literal["rgb", "duplicate", "csp", "scratch"]
 Order = Literal["natural", "reversed", "random"]
+RECIPE = "recipe"
+"""Level of an axis (epochs) at which an arm leaves the setting to the recipe."""
+SeedTest = Literal["paired-t", "signed-ranks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,32 +54,6 @@ class Backbone:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
-    """What is compared: a strategy (what is pre-trained) and a stem (how its weights meet n channels)."""
-
-    strategy: Strategy
-    stem: Stem = "repeat"
-    """How three-channel weights become n-channel weights; without effect where the channels agree already."""
-    fill: Literal["cycle", "random"] = "cycle"
-    """csp: which source channels are repeated when n is no multiple of 3 (R G B R G, or drawn)."""
-    scope: Literal["image", "batch", "epoch"] = "image"
-    """csp: how often a new order is drawn."""
-    probability: float = 1.0
-    """csp: share of draws that are shuffled; the others keep the fill order."""
-    min_channels: int = 3
-    """The arm is run only on targets with at least this many channels."""
-
-    def __post_init__(self) -> None:
-        within(self, "[0, 1]", "probability")
-        within(self, "[3, 8]", "min_channels")
-        if self.strategy != "csp":
-            plain = (self.fill, self.scope, self.probability) == ("cycle", "image", 1.0)
-            require(plain, f"fill, scope and probability belong to csp, not to {self.strategy}")
-        if self.strategy == "scratch":
-            require(self.stem == "repeat", "stem: scratch has no weights to adapt")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Repetitions:
     """What is repeated. nested: `finetune` seeds on each of `pretrain` seeds; matched: pairs (k, k)."""
 
@@ -103,8 +81,11 @@ class Comparison:
     """Equivalence margin for a reported value, as a fraction (0.005 is half a point)."""
     resamples: int = 10_000
     seed: int = 0
+    tests: tuple[SeedTest, ...] = ()
+    """Further tests over the paired seeds, beside the crossed t and the sign-flips; they decide nothing."""
 
     def __post_init__(self) -> None:
+        distinct("tests", self.tests)
         within(self, "(0, 0.5)", "level")
         within(self, "(0, inf)", "margin")
         within(self, "[100, inf)", "resamples")
@@ -125,10 +106,14 @@ class Study:
     backbones: dict[str, Backbone]
     datasets: dict[str, Target]
     arms: dict[str, Arm]
+    grid: Grid | None = None
+    """Axes that are crossed into further arms; unset: the arms are those named."""
     repetitions: Repetitions
     pretrain_data: PretrainData
     pretrain: dict[str, PretrainRecipe]
     """Recipe by backbone, `common` laid under each."""
+    published: dict[str, Published] = field(default_factory=dict)
+    """Published weights in the place of a backbone's `rgb` pre-training."""
     finetune: dict[str, dict[str, FinetuneRecipe]]
     """Recipe by dataset and backbone: `common`, then `backbones`, then `datasets` laid over each other."""
     evaluate: dict[str, Evaluation]
@@ -148,6 +133,9 @@ class Study:
             require(arm in self.arms, f"compare.{key} {arm!r} is no arm; there are {list(self.arms)}")
         differ = self.compare.treatment != self.compare.primary
         require(differ, "compare.treatment and compare.primary are the same arm")
+        # Several pre-trainings of csp against one set of published weights would count that one as several.
+        one = not self.published or self.repetitions.pretrain == 1
+        require(one, "repetitions.pretrain is 1 where pretrain.published gives rgb one set of weights")
         sizes = [("miniature.side", self.miniature.side if self.miniature else None, 24)]
         # Both backbones reduce a picture 32 times.
         sizes += [("pretrain.data.size", self.pretrain_data.size, 32)]
@@ -159,3 +147,82 @@ class Study:
         for name in self.datasets:
             require(name not in ("top1", self.pretrain_data.name), f"datasets: the name {name!r} is taken")
             require(name in self.evaluate, f"evaluate lacks {name!r}")
+            self._check_selection(name)
+        for name, own in self.arms.items():
+            self._check_epochs(name, own)
+        if self.grid is not None:
+            self._check_grid(self.grid)
+
+    @cached_property
+    def factors(self) -> dict[str, Levels]:
+        """The level of each axis of the grid for every arm that lies on it, by arm; the base is among them."""
+        if self.grid is None:
+            return {}
+        name = self.grid.base or self.compare.treatment
+        if name not in self.arms:
+            return {}
+        base = self.arms[name]
+        found = self.grid.combinations(name, base)
+        axes = dict.fromkeys(axis for levels in found.values() for axis in levels)
+        unset = {axis: RECIPE if getattr(base, axis) is None else getattr(base, axis) for axis in axes}
+        return {arm: unset | levels for arm, levels in found.items() if arm in self.arms}
+
+    @cached_property
+    def named(self) -> tuple[str, ...]:
+        """The arms that the file names, without those that only its grid makes."""
+        base = self.grid.base or self.compare.treatment if self.grid else None
+        always = (base, self.compare.treatment, self.compare.primary)
+        return tuple(name for name in self.arms if name in always or name not in self.factors)
+
+    def asks_for(self, dataset: str, backbone: str, arm: str, repetition: int) -> bool:
+        """Say whether the study has this cell: enough channels for the arm, and nothing of the grid against it."""
+        if len(self.datasets[dataset].channels) < self.arms[arm].min_channels:
+            return False
+        if self.grid is None:
+            return True
+        return self.grid.runs(
+            arm not in self.named, dataset, backbone, repetition
+        ) and not self.grid.leaves_out(dataset, backbone, arm, self.arms[arm], repetition)
+
+    def _check_epochs(self, name: str, arm: Arm) -> None:
+        """The recipes can be as short as an arm wants its pre-training."""
+        for backbone, recipe in self.pretrain.items():
+            try:
+                replace(recipe, epochs=arm.epochs or recipe.epochs)
+            except ValueError as error:
+                raise ValueError(
+                    f"arms.{name}.epochs: {arm.epochs} with {backbone}: {error}; give published_epochs in the "
+                    "recipe, so that the warm-up keeps its share"
+                ) from None
+
+    def _check_grid(self, grid: Grid) -> None:
+        """The grid's names are names of the study."""
+        base = grid.base or self.compare.treatment
+        require(base in self.arms, f"grid.exclude leaves out the arm that is varied, {base}")
+        count = self.repetitions.pretrain * (
+            self.repetitions.finetune if self.repetitions.design == "nested" else 1
+        )
+        named: list[tuple[str, Axes | Pattern]] = [("axes", grid.span)]
+        for place, owner in [*named, *(("exclude", pattern) for pattern in grid.exclude)]:
+            for key, known in (("dataset", self.datasets), ("backbone", self.backbones)):
+                strange = [name for name in getattr(owner, key) if name not in known]
+                require(
+                    not strange, f"grid.{place}.{key}: no {strange[:1]} in the study; it has {list(known)}"
+                )
+        for pattern in grid.exclude:
+            late = [number for number in pattern.repetition if not 0 <= number < count]
+            require(not late, f"grid.exclude.repetition: {late[:1]}; repetitions are 0 to {count - 1}")
+        seeds = grid.span.seeds
+        require(
+            seeds is None or seeds <= count, f"grid.axes.seeds: {seeds}; the study has {count} repetitions"
+        )
+
+    def _check_selection(self, name: str) -> None:
+        """Weights may be chosen where a validation part is set aside, and nowhere else."""
+        for backbone, recipe in self.finetune[name].items():
+            looks = recipe.select == "best-val" or recipe.validate_every > 0
+            require(
+                not looks or self.datasets[name].selection == "holdout",
+                f"finetune ({name}, {backbone}): select: best-val and validate_every need datasets.{name}.selection: "
+                "holdout, which sets a validation part aside; test data never select",
+            )

@@ -10,6 +10,7 @@ import pytest
 from bench.catalog.index import CATALOG
 from bench.record import Record, digest_of
 from bench.study.datasets import Miniature, PretrainData, Target
+from bench.study.outputs import measured
 from bench.study.recipes import Evaluation, FinetuneRecipe, PretrainRecipe
 from bench.study.runs import Runs
 from bench.study.schema import Arm, Backbone, Comparison, Repetitions, Study
@@ -30,7 +31,13 @@ CELLS = {"isaid": (0.66, 0.012), "mfnet": (0.50, 0.066), "pst900": (0.70, 0.138)
 
 
 def make_study(
-    arms: dict[str, Arm], backbones: dict[str, Backbone], *, seeds: int, scale: str, name: str
+    arms: dict[str, Arm],
+    backbones: dict[str, Backbone],
+    *,
+    seeds: int,
+    scale: str,
+    name: str,
+    measures: bool = False,
 ) -> Study:
     """Return a study over the four targets of the catalogue."""
     targets = {key: Target(channels=CATALOG[key].default_channels) for key in CELLS}
@@ -42,6 +49,8 @@ def make_study(
             leave_out=("clutter",) if key == "potsdam" else (),
             window=64,
             stride=32,
+            boundary=(3, 9) if measures else (),
+            spectral=("reversed", "orders:2", "mean", "gain:0.5") if measures else (),
         )
         for key in targets
     }
@@ -199,6 +208,7 @@ def write_case(study: Study, results: Path) -> Case:
         "stage": stages, "name": names, "commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False,
         "packages": "numpy 2.4.6;timm 1.0.31;torch 2.14.1",
     })  # fmt: skip
+    frames |= measured_of(study, scores, rng)
     for name, frame in frames.items():
         frame.to_csv(compare / f"{name}.csv", index=False)
     for run in jobs:
@@ -206,6 +216,33 @@ def write_case(study: Study, results: Path) -> Case:
     for evaluation in runs.evaluations:
         write_examples(study, evaluation.dataset, Path(evaluation.folder), rng)
     return Case(study, results)
+
+
+def measured_of(study: Study, scores: pd.DataFrame, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+    """Return made-up boundary.csv, spectral.csv and further.csv of a study that measures both, in any order of rows."""
+    if not measured(study):
+        return {}
+    edges, spectra, further = [], [], []
+    for _, row in scores[scores["primary"]].iterrows():
+        at = {key: row[key] for key in ("dataset", "backbone", "arm", "pretrain_seed", "seed", "metric")}
+        for width in study.evaluate[row["dataset"]].boundary:
+            for region, share in (("near", 0.6), ("inside", 1.05)):
+                value = min(1.0, share * row["value"] + width / 100)
+                edges.append({**at, "width": width, "region": region, "value": value, "units": 40})
+        probes = [("undisturbed", ""), ("reversed", ""), ("order", "1"), ("order", "2")]
+        for channel in study.datasets[row["dataset"]].channels:
+            probes += [(f"mean/{channel}", ""), (f"gain/{channel}", "0.5")]
+        for probe, strength in reversed(probes):
+            value = row["value"] * (1 if probe == "undisturbed" else rng.uniform(0.5, 1))
+            spectra.append({**at, "probe": probe, "strength": strength, "value": value, "units": 40})
+    for dataset, evaluation in study.evaluate.items():
+        for backbone in study.backbones:
+            further.append({
+                "dataset": dataset, "backbone": backbone, "measure": f"drop of {evaluation.metric}, reversed",
+                "treatment": "csp", "baseline": "rgb-repeat", "estimate": -0.05, "low": -0.1, "high": 0.02,
+            })  # fmt: skip
+    names = ("boundary", "spectral", "further")
+    return {name: pd.DataFrame(rows) for name, rows in zip(names, (edges, spectra, further), strict=True)}
 
 
 def write_log(folder: Path, rng: np.random.Generator) -> None:
@@ -239,7 +276,12 @@ def write_examples(study: Study, dataset: str, folder: Path, rng: np.random.Gene
         "channels": list(channels),
         "classes": [item.name for item in entry.classes],
         "colours": [list(item.colour) for item in entry.classes],
+        "cells": [
+            {"names": [arm], "seed": seed} for arm in study.arms for seed in range(study.repetitions.finetune)
+        ],
     }
+    counts = rng.integers(0, 900, (len(extra["cells"]), 2, *[len(entry.classes)] * 2))
+    np.savez(folder / "counts.npz", **{f"counts/{study.evaluate[dataset].primary}": counts})
     spec = {"stage": "evaluate", "dataset": dataset}
     parts = {"names": {}, "inputs": {}, "metrics": {}, "receipt": {}}
     record = Record(stage="evaluate", spec=spec, digest=digest_of(spec, {}), extra=extra, **parts)
@@ -263,7 +305,7 @@ def paper_study() -> Study:
         "csp": Arm(strategy="csp"),
     }
     backbones = {"convnext_tiny": CONVNEXT, "swin_tiny_patch4_window7_224": SWIN}
-    return make_study(arms, backbones, seeds=3, scale="full", name="paper")
+    return make_study(arms, backbones, seeds=3, scale="full", name="paper", measures=True)
 
 
 @pytest.fixture

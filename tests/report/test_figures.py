@@ -9,8 +9,12 @@ from matplotlib.text import Text
 
 from bench.errors import BenchError
 from bench.report import figures, style
+from bench.report.examples import SHOWN_SIDE, drawn, read_examples
+from bench.report.heatmaps import confusions, row_shares
+from bench.report.losses import POINTS, thinned
 from bench.report.numbers import read_numbers
-from bench.report.pictures import IGNORED, Example, composite, painted, panels, stretched
+from bench.report.overview import VERDICTS, counted, overview
+from bench.report.pictures import IGNORED, Example, composite, painted, panels, rivals, stretched
 from bench.report.plates import draw, write_figures
 from bench.study.outputs import figure_names
 
@@ -90,8 +94,9 @@ def test_nothing_is_cut_off_and_the_stamp_is_there(case: str, request: pytest.Fi
     names = []
     for name, figure in draw(read_numbers(found.study, found.compare), found.results):
         names.append(name)
-        # The paper's study has the densest figures; three of them stand for the rest.
-        if case == "demo" or name in ("forest", "per_class_isaid", "pictures_potsdam"):
+        # The paper's study has the densest figures; some of them stand for the rest.
+        dense = ("forest", "per_class_isaid", "pictures_potsdam", "spectral", "boundary", "confusion_isaid")
+        if case == "demo" or name in dense:
             assert overhang(figure) < 0.01, name
         assert ("MINIATURE" in texts(figure)) == (case == "demo"), name
     assert names == figure_names(found.study)
@@ -141,19 +146,127 @@ def test_painted_gives_each_id_its_colour_and_grey_to_the_rest() -> None:
     assert painted(ids, [[1, 2, 3], [4, 5, 6]]).tolist() == [[[1, 2, 3], [4, 5, 6], list(IGNORED)]]
 
 
-def test_panels_refuse_an_image_with_other_channels() -> None:
-    ids = np.zeros((2, 2), dtype=np.uint8)
-    example = Example("a", np.zeros((2, 2, 3), dtype=np.float32), ids, {"csp": ids})
+def example(planes: int, label: str = "a") -> Example:
+    ids = np.zeros((4, 6), dtype=np.uint8)
+    colour = np.zeros((4, 6, 3), dtype=np.uint8)
+    return Example(
+        label, colour, dict.fromkeys(["infrared", "height"][:planes], ids), ids, {"rgb": ids, "csp": ids}
+    )
+
+
+def test_an_image_with_other_channels_than_its_record_names_is_refused(tmp_path) -> None:
+    arrays = {"image/a": np.zeros((2, 2, 3), dtype=np.float32), "target/a": np.zeros((2, 2), dtype=np.uint8)}
     with pytest.raises(BenchError, match="a has 3 channels, not 4"):
-        panels([example], ["red", "green", "blue", "thermal"], ["x"], [[0, 0, 0]], title="T")
+        drawn(arrays, ["red", "green", "blue", "thermal"], tmp_path / "examples.npz")
     with pytest.raises(BenchError, match="no example to show"):
-        panels([], ["red", "green", "blue"], ["x"], [[0, 0, 0]], title="T")
+        panels([], ["x"], [[0, 0, 0]], title="T")
 
 
 def test_panels_show_every_channel_target_and_arm() -> None:
-    ids = np.zeros((4, 6), dtype=np.uint8)
-    example = Example("a", np.zeros((4, 6, 5), dtype=np.float32), ids, {"rgb": ids, "csp": ids})
-    channels = ["red", "green", "blue", "infrared", "height"]
-    figure = panels([example], channels, ["x"], [[0, 0, 0]], title="T")
+    figure = panels([example(2)], ["x"], [[0, 0, 0]], title="T")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["colour", "infrared", "height", "target", "rgb", "csp"]
+
+
+def test_the_last_panel_shows_where_one_of_two_arms_is_right() -> None:
+    target = np.array([[0, 1, 1, 0, 255]], dtype=np.uint8)
+    guesses = {"csp": [[0, 1, 0, 1, 0]], "rgb": [[0, 0, 1, 1, 1]]}
+    found = Example(
+        "a", np.zeros((1, 5, 3), np.uint8), {}, target, {k: np.array(v, np.uint8) for k, v in guesses.items()}
+    )
+    # Both right, the treatment alone, the baseline alone, both wrong, no label.
+    assert rivals(found, "csp", "rgb", 2).tolist() == [[0, 1, 2, 3, 255]]
+    figure = panels([found], ["x", "y"], [[0, 0, 0], [9, 9, 9]], contrast=("csp", "rgb"), title="T")
+    assert figure.axes[-1].get_title() == "who is right"
+    assert {"only csp right", "only rgb right", "both wrong"} <= set(texts(figure))
+
+
+def test_examples_stand_from_the_largest_gain_to_the_largest_loss(demo) -> None:
+    folder = demo.results / "evaluate" / "mfnet" / "swin_mini"
+    channels = demo.study.datasets["mfnet"].channels
+    scenes = {"00131D": "largest loss", "00907N": "largest gain"}
+    rule = {"scenes": scenes, "gains": {"00131D": -0.02, "00907N": 0.125}}
+    found = [example.label for example in read_examples(folder, channels, ["csp"], "Swin-T", rule)]
+    assert found == ["Swin-T\nlargest gain +12.50\n00907N", "Swin-T\nlargest loss -2.00\n00131D"]
+
+
+def test_confusion_is_shared_out_by_row_and_an_absent_class_has_no_share() -> None:
+    counts = np.array([[3, 1], [0, 0]])
+    assert row_shares(counts) == pytest.approx(np.array([[0.75, 0.25], [np.nan, np.nan]]), nan_ok=True)
+    figure = confusions([[counts, counts]], ["Swin-T"], ["rgb", "csp"], ["x", "y"], title="T")
+    assert texts(figure).count("75") == 2 and "Swin-T, csp" in texts(figure)
+    with pytest.raises(BenchError, match="a map is not of 3 x 3 classes"):
+        confusions([[counts]], ["Swin-T"], ["rgb"], ["x", "y", "z"], title="T")
+
+
+def test_robustness_is_drawn_from_the_undisturbed_score_on(paper) -> None:
+    plates = dict(draw(read_numbers(paper.study, paper.compare), paper.results, pictures=False))
+    assert not [name for name in plates if name.startswith("pictures")]
+    axes = plates["spectral"].axes[0]
+    words = [label.get_text() for label in axes.get_xticklabels()]
+    assert words[:5] == ["as it is", "reversed", "random order 1", "random order 2", "red silenced"]
+    frame = pd.read_csv(paper.compare / "spectral.csv").query(
+        "dataset == 'isaid' and backbone == 'convnext_tiny' and arm == 'csp' and probe == 'reversed'"
+    )
+    lines = [
+        line.get_ydata()[1]
+        for line in axes.lines
+        if len(line.get_xdata()) == len(words) and line.get_marker() != "."
+    ]
+    assert 100 * frame["value"].mean() in [pytest.approx(float(y)) for y in lines]
+
+
+def test_the_gain_of_a_class_stands_beside_its_bars() -> None:
+    scores = pd.DataFrame({"backbone": "Swin-T", "arm": ["rgb", "csp"], "class": "car", "value": [0.4, 0.5]})
+    gained = pd.DataFrame(
+        {"backbone": ["Swin-T"], "class": "car", "estimate": 0.1, "low": 0.04, "high": 0.16}
+    )
+    axes = figures.per_class(
+        scores, ["rgb", "csp"], COLOURS, metric="IoU", gains=gained, gain_name="csp - rgb", title="T"
+    ).axes
+    assert [ax.get_title() for ax in axes] == ["Swin-T", "csp - rgb"]
+    whisker = next(line for line in axes[1].lines if len(line.get_xdata()) == 2 and line.get_ydata()[0] == 0)
+    assert list(whisker.get_xdata()) == pytest.approx([4.0, 16.0])
+
+
+def test_a_scene_is_drawn_once_and_every_prediction_of_it() -> None:
+    figure = panels([example(1, "one"), example(1, "two")], ["x"], [[0, 0, 0]], title="T")
+    # Row 1: colour, infrared, target, two arms; row 2: the two arms alone.
+    assert [len(axes.images) for axes in figure.axes] == [1, 1, 1, 1, 1, 0, 0, 0, 1, 1]
+
+
+def test_large_examples_are_shrunk_by_block_means_and_ids_by_their_middle(tmp_path) -> None:
+    side = 2 * SHOWN_SIDE
+    image = np.zeros((side, side, 3), dtype=np.float32)
+    image[::2, ::2] = 200.0  # one pixel in each block of four: the mean is 50
+    ids = np.zeros((side, side), dtype=np.uint8)
+    ids[1::2, 1::2] = 3
+    found = drawn({"image/a": image, "target/a": ids}, ["red", "green", "blue"], tmp_path)
+    assert found["colour/a"].shape == (SHOWN_SIDE, SHOWN_SIDE, 3)
+    # 200 / 4 = 50 of 255, in eight bits again 50.
+    assert (found["colour/a"] == 50).all() and (found["target/a"] == 3).all()
+
+
+def test_a_curve_has_few_points_and_keeps_its_mean() -> None:
+    values = np.stack([np.arange(1, 1001), np.linspace(4, 1, 1000)])
+    short = thinned(values)
+    assert short.shape == (2, POINTS) and thinned(values[:, :7]).shape == (2, 7)
+    assert short[0, 0] == pytest.approx(2.5)  # 1000 steps in 300 parts: the first has the steps 1 to 4
+
+
+def claims(*verdicts: str) -> pd.DataFrame:
+    texts = {"head": "MFNet: gain", "here": "+6.50", "interval": "6.30 to 6.70", "paper": "+6.60"}
+    return pd.DataFrame([{**texts, "verdict": verdict} for verdict in verdicts])
+
+
+def test_the_overview_says_each_verdict_in_its_own_colour() -> None:
+    figure = overview(claims(*VERDICTS), title="T")
+    assert overhang(figure) < 0.01
+    assert {text for text in texts(figure) if text in VERDICTS} == set(VERDICTS)
+    bands = [axes.patches[1].get_facecolor()[:3] for axes in figure.axes if axes.patches]
+    assert bands == [to_rgb(colour) for colour, _ in VERDICTS.values()]
+
+
+def test_the_verdicts_are_counted_in_a_sentence() -> None:
+    verdicts = pd.Series(["reproduced", "not comparable", "reproduced"])
+    assert counted(verdicts) == "Of 3 claims of the paper: 2 reproduced, 1 not comparable"

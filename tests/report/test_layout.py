@@ -7,7 +7,9 @@ import re
 import pytest
 
 from bench.errors import BenchError
-from bench.report.layout import Cell, Table, escape_tex, to_csv, to_latex, to_markdown, to_text
+from bench.report.latex import escape_tex, to_latex
+from bench.report.layout import Cell, Table, to_csv, to_html, to_markdown
+from bench.report.plain import to_text
 
 TITLE = "MINIATURE. A title."
 
@@ -114,8 +116,6 @@ def test_a_ragged_table_is_refused_by_name() -> None:
 def test_an_html_table_is_one_page_that_parses_and_escapes_what_it_shows():
     from html.parser import HTMLParser
 
-    from bench.report.layout import Cell, Table, to_html
-
     table = Table(
         name="main", title="MINIATURE. A & B", columns=("arm", "value"), keys=1,
         rows=((Cell("rgb <x>"), Cell("1.5", bold=True)),), notes=("note",),
@@ -131,3 +131,48 @@ def test_an_html_table_is_one_page_that_parses_and_escapes_what_it_shows():
     for text in ("MINIATURE. A & B", "arm", "value", "rgb <x>", "1.5", "note"):
         assert text in found, text
     assert "<strong>1.5</strong>" in page and "<script" not in page and "http" not in page
+
+
+GROUPED = Table(
+    name="grouped", title="T", columns=("Class", "rgb", "csp", "rgb"), groups=("", "Swin", "Swin", "ConvNeXt"), keys=1,
+    rows=(
+        (Cell("car"), Cell("1.00"), Cell("2.00", bold=True, mark="†"), Cell("3.00")),
+        tuple(map(Cell, "a b c d".split())),
+    ),
+    breaks=frozenset({1}),
+)  # fmt: skip
+
+
+def test_groups_span_their_columns_in_html_and_latex_and_are_prefixes_elsewhere() -> None:
+    assert GROUPED.spans == [("", 1), ("Swin", 2), ("ConvNeXt", 1)]
+    assert '<th class="group" colspan="2">Swin</th>' in to_html(GROUPED)
+    text = to_latex(GROUPED)
+    assert r"\multicolumn{2}{c}{Swin}" in text and r"\cmidrule(lr){2-3} \cmidrule(lr){4-4}" in text
+    assert to_csv(GROUPED).splitlines()[1] == "Class,Swin rgb,Swin csp,ConvNeXt rgb"
+
+
+def test_marks_are_shown_but_keep_out_of_csv_where_cells_are_numbers() -> None:
+    assert "**2.00**†" in to_markdown(GROUPED)
+    assert r"\textbf{2.00}$^\dagger$" in to_latex(GROUPED)
+    assert "2.00*†" in to_text(GROUPED)
+    assert "car,1.00,2.00,3.00" in to_csv(GROUPED)
+
+
+def test_a_break_is_a_rule_before_its_row() -> None:
+    lines = to_latex(GROUPED).splitlines()
+    assert lines[lines.index(r"a & b & c & d \\") - 1] == r"\midrule"
+    assert '<tr class="break"><td class="left">a</td>' in to_html(GROUPED)
+
+
+def test_a_wide_latex_table_is_scaled_to_the_text_and_prose_is_set_in_a_paragraph() -> None:
+    assert "resizebox" not in to_latex(SMALL)
+    wide = table_of(("a", "b", *("x" * 12,) * 9), columns=("k", "l", *(f"c{i}" for i in range(9))))
+    assert r"\resizebox{\textwidth}{!}{%" in to_latex(wide)
+    prose = Table(name="p", title="T", columns=("a", "why"), keys=1, left=frozenset({1}),
+                  rows=((Cell("x"), Cell("word " * 20)),))  # fmt: skip
+    assert r"\begin{tabular}{lp{17em}}" in to_latex(prose)
+
+
+def test_groups_that_do_not_fit_the_columns_are_refused() -> None:
+    with pytest.raises(BenchError, match="t: 1 groups for 2 columns"):
+        Table(name="t", title="T", columns=("a", "b"), groups=("g",), keys=1, rows=())

@@ -1,5 +1,6 @@
 """The report as PDF, set by typst."""
 
+import csv
 import dataclasses
 import io
 import json
@@ -11,6 +12,7 @@ from PIL import Image
 
 from bench.errors import BenchError
 from bench.report import paper as report
+from bench.report import protocol
 from bench.report.numbers import read_numbers
 from bench.study.outputs import figure_names
 
@@ -96,3 +98,59 @@ def test_a_missing_figure_is_named(drawn) -> None:
 
 def test_the_template_fetches_no_package() -> None:
     assert "@preview" not in report.TEMPLATE.read_text()
+
+
+def test_the_title_says_re_only_where_every_gain_is_decided_at_full_scale(paper) -> None:
+    numbers = read_numbers(paper.study, paper.compare)
+
+    def titled(*gains: str, **changes: object) -> str:
+        verdicts = numbers.verdicts.copy()
+        verdicts.loc[verdicts["kind"] == "gain", "verdict"] = gains
+        return report.outcome(dataclasses.replace(numbers, verdicts=verdicts, **changes))
+
+    assert titled("reproduced", "reproduced", "reproduced") == "[Re]"
+    assert titled("reproduced", "not reproduced", "reproduced") == "[not Re]"
+    for undecided in ("inconclusive", "not comparable"):
+        assert titled("reproduced", undecided, "not reproduced") == ""
+    assert titled("reproduced", "reproduced", "reproduced", partial=True) == ""
+    assert titled("reproduced", "reproduced", "reproduced", identical=("mfnet",)) == ""
+    small = dataclasses.replace(paper.study, scale="small")
+    assert titled("reproduced", "reproduced", "reproduced", study=small) == ""
+
+
+def test_alarms_and_mixed_circumstances_stand_in_the_report(drawn) -> None:
+    (drawn.compare / "alarms.csv").write_text(
+        "kind,dataset,backbone,first,second,reason\nidentical counts,mfnet,convnext_mini,a,b,bit-identical to b\n"
+    )
+    (drawn.compare / "notes.csv").write_text(
+        "kind,value,runs,reason\ncommit,aaaa,x;y,runs of one study differ in commit\ncommit,bbbb,z,runs differ\n"
+    )
+    content = report.report_content(read_numbers(drawn.study, drawn.compare), drawn.compare)
+    assert content["alarms"] == [{"kind": "identical counts", "first": "a", "reason": "bit-identical to b"}]
+    assert content["notes"] == [
+        "The runs differ in commit: aaaa (2 runs), bbbb (1 runs). runs of one study differ in commit."
+    ]
+
+
+def test_the_ledger_says_where_a_study_differs(tmp_path: Path) -> None:
+    path, study = tmp_path / "ledger.csv", tmp_path / "study.yaml"
+    path.write_text(
+        "setting,value,status,source,why\npretrain.common.lr,1e-3,default,s,w\nscale,full,stated,s,w\n"
+        "seed,0,default,s,w\ncode.x,f,default,s,w\n"
+    )
+    study.write_text("scale: miniature\npretrain: {common: {lr: 0.001}}\n")
+    found = {row["setting"]: row["here"] for row in protocol.ledger(study, path)}
+    # 1e-3 and 0.001 are one number; the seed is not written; the behaviour of code is every study's.
+    assert found == {"pretrain.common.lr": "", "scale": "miniature", "seed": "unset", "code.x": ""}
+    assert {row["here"] for row in protocol.ledger(None, path)} == {""}
+    path.write_text("setting,value\nseed,0\n")
+    with pytest.raises(
+        BenchError, match=r"ledger\.csv: expected the columns setting, value, status, source, why"
+    ):
+        protocol.ledger(study, path)
+
+
+def test_the_whole_ledger_of_the_paper_is_in_the_report(drawn) -> None:
+    rows = list(csv.DictReader(protocol.LEDGER.read_text().splitlines()))
+    content = report.report_content(read_numbers(drawn.study, drawn.compare), drawn.compare)
+    assert [row["setting"] for row in content["ledger"]] == [row["setting"] for row in rows]

@@ -1,6 +1,7 @@
 """A study file is read alone and strictly."""
 
 import copy
+import json
 import re
 from contextlib import contextmanager
 from dataclasses import replace
@@ -61,6 +62,33 @@ def test_a_misspelt_key_at_any_depth_is_refused_with_the_right_one(tmp_path, edi
     [
         (lambda s: s["arms"]["csp"].update(strategy="cps"), "did you mean 'csp'?"),
         (lambda s: s["arms"]["csp"].update(probability=1.5), "probability lies in [0, 1]"),
+        (
+            lambda s: s["arms"]["csp"].update(strategy="sample", fill="random"),
+            "fill belongs to csp, not to sample",
+        ),
+        (
+            lambda s: s["arms"]["csp"].update(strategy="grey", scope="batch"),
+            "scope, probability and normalise belong to csp, sample, weights, not to grey",
+        ),
+        (lambda s: s["arms"]["rgb-repeat"].update(order="after-erasing"), "order has no meaning for rgb"),
+        (
+            lambda s: s["arms"]["csp"].update(order="after"),
+            "'after' is none of before-erasing, after-erasing",
+        ),
+        (lambda s: s["datasets"]["isaid"].update(channels=["red", "green"]), "channels are 3 to 8, found 2"),
+        (
+            lambda s: s["pretrain"]["common"].update(hand_on="last"),
+            "hand_on: last belongs to ema, which is unset",
+        ),
+        (lambda s: s["pretrain"]["common"].update(published_epochs=1), "warmup_epochs lies in [0, 1)"),
+        (
+            lambda s: s["pretrain"].update(published={"convnext": {}}),
+            "pretrain.published: unknown key 'convnext'",
+        ),
+        (
+            lambda s: s["pretrain"].update(published={"convnext_mini": {"path": "rgb.pth"}}),
+            "pretrain.published.convnext_mini.sha256 is missing",
+        ),
         (lambda s: s["pretrain"]["common"].update(epochs="ten"), "expected a whole number, found 'ten'"),
         (lambda s: s["pretrain"]["common"].update(epochs=True), "expected a whole number, found True"),
         (lambda s: s["datasets"]["isaid"].update(channels=["red", "green", "gren"]), "has no channel 'gren'"),
@@ -176,7 +204,8 @@ def dotted(place):
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).lstrip(".")
 
 
-SOURCES = {name: read_yaml(CONFIG / f"{name}.yaml") for name in ("demo", "mini")}
+# Through JSON: each place has a mapping of its own, where the file lets several share one.
+SOURCES = {name: json.loads(json.dumps(read_yaml(CONFIG / f"{name}.yaml"))) for name in ("demo", "mini")}
 PLACES = [(name, place) for name, study in SOURCES.items() for place, _ in nodes(study)]
 KEYS = [(name, place) for name, place in PLACES if isinstance(place[-1], str) and not free_names(place)]
 

@@ -8,6 +8,7 @@ import pytest
 from bench.study.files import fingerprint
 from bench.study.jobs import effective, label_of
 from bench.study.reading import load_study
+from bench.study.recipes import Published
 from bench.study.runs import Runs
 from bench.study.schema import Arm
 from bench.workflow import job_counts
@@ -38,7 +39,7 @@ def test_the_paper_study_has_8_pretrainings_and_84_finetunings(study):
     # Backbones 2 x (rgb, csp at 3, 4, 5 channels) x 1; 2 x 3 seeds x (iSAID: rgb and csp; each other: 3 stems and csp).
     assert job_counts(Runs(study("paper"))) == {
         "acquire": 5, "prepare": 5, "pretrain": 2 * 4, "finetune": 2 * 3 * (2 + 4 + 4 + 4),
-        "evaluate": 4 * 2, "top1": 2, "compare": 1, "tables": 1, "figures": 1, "report": 1,
+        "evaluate": 4 * 2, "top1": 2, "look": 1, "compare": 1, "tables": 1, "figures": 1, "report": 1,
     }  # fmt: skip
 
 
@@ -69,6 +70,20 @@ def test_stems_that_coincide_at_three_channels_are_one_run_under_all_names(study
         (Arm(strategy="duplicate"), 4, "duplicate-4ch"),
         (Arm(strategy="csp"), 4, "csp-4ch"),
         (Arm(strategy="csp", fill="random"), 3, "csp-3ch"),
+        (Arm(strategy="csp", fill="random"), 6, "csp-6ch"),
+        (Arm(strategy="csp", fill="random", probability=0.0), 4, "csp-random-p0-4ch"),
+        (
+            Arm(strategy="csp", order="after-erasing", normalise="position"),
+            4,
+            "csp-after-erasing-position-4ch",
+        ),
+        (Arm(strategy="csp", probability=0.0, normalise="position"), 4, "duplicate-4ch"),
+        (Arm(strategy="duplicate", order="after-erasing"), 4, "duplicate-after-erasing-4ch"),
+        (Arm(strategy="duplicate", order="after-erasing"), 3, "rgb-3ch"),
+        (Arm(strategy="sample"), 3, "sample-3ch"),
+        (Arm(strategy="weights", probability=0.0), 5, "duplicate-5ch"),
+        (Arm(strategy="weights", scope="epoch"), 5, "weights-epoch-5ch"),
+        (Arm(strategy="grey"), 3, "grey-3ch"),
         (Arm(strategy="csp", fill="random", scope="batch", probability=0.5), 4, "csp-random-batch-p0.5-4ch"),
         (Arm(strategy="csp", probability=0.0), 4, "duplicate-4ch"),
         (Arm(strategy="csp", probability=0.0), 3, "rgb-3ch"),
@@ -76,6 +91,55 @@ def test_stems_that_coincide_at_three_channels_are_one_run_under_all_names(study
 )
 def test_an_arm_asks_for_the_pretraining_that_it_effectively_is(arm, n, label):
     assert label_of(*effective(arm, n)) == label
+
+
+def test_without_erasing_its_order_has_no_effect():
+    arm = Arm(strategy="csp", order="after-erasing")
+    assert label_of(*effective(arm, 4, erasing=False)) == "csp-4ch"
+
+
+def test_every_setting_of_a_pretraining_moves_its_digest_and_label(study):
+    demo = study("demo")
+    recipes = {name: replace(recipe, erasing=0.25) for name, recipe in demo.pretrain.items()}
+    changes = (
+        {}, {"fill": "random"}, {"scope": "epoch"}, {"probability": 0.5}, {"order": "after-erasing"},
+        {"normalise": "position"}, {"strategy": "sample"}, {"strategy": "weights"}, {"strategy": "grey"},
+    )  # fmt: skip
+    found = set()
+    for change in changes:
+        arms = demo.arms | {"csp": replace(demo.arms["csp"], **change)}
+        runs = Runs(replace(demo, arms=arms, pretrain=recipes)).pretrainings
+        found.add(next((run.digest, run.label) for run in runs if run.channels == 4))
+    assert len({digest for digest, _ in found}) == len({label for _, label in found}) == len(changes)
+
+
+def test_published_weights_stand_in_for_rgb_alone_and_are_their_digest_wherever_the_file_lies(study):
+    paper = study("paper")
+    one, other = (Published(path=path, sha256="a" * 64) for path in ("a.pth", "b/c.pth"))
+    plain, held, moved_file = (
+        Runs(replace(paper, published=published)).pretrainings
+        for published in ({}, {"convnext_tiny": one}, {"convnext_tiny": other})
+    )
+    changed = {a.folder for a, b in zip(plain, held, strict=True) if a.digest != b.digest}
+    assert changed == {"results/paper/pretrain/convnext_tiny/rgb-3ch/seed0"}
+    assert [run.digest for run in held] == [run.digest for run in moved_file]
+    # The recipe of a training that does not happen has no part in it.
+    recipe = {name: replace(recipe, lr=5e-4, min_lr=0.0) for name, recipe in paper.pretrain.items()}
+    again = Runs(replace(paper, published={"convnext_tiny": one}, pretrain=recipe)).pretrainings
+    same = {a.folder for a, b in zip(held, again, strict=True) if a.digest == b.digest}
+    assert same == changed
+
+
+def test_published_weights_and_several_pretrainings_are_refused(study):
+    paper = study("paper")
+    with pytest.raises(
+        ValueError, match=r"repetitions\.pretrain is 1 where pretrain\.published gives rgb one set"
+    ):
+        replace(
+            paper,
+            published={"convnext_tiny": Published(timm="convnext_tiny.fb_in1k")},
+            repetitions=replace(paper.repetitions, pretrain=2),
+        )
 
 
 def test_a_changed_learning_rate_moves_that_dataset_and_what_follows(study):

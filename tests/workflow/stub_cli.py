@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from bench.record import Record, write_json
-from bench.study.outputs import COMPARE_TABLES, TABLES, figure_names
+from bench.study.outputs import DATA_FIGURES, compare_tables, data_names, figure_names, table_names
 from bench.study.reading import load_study
 from bench.study.runs import Runs
 
@@ -42,10 +42,18 @@ def main() -> int:
         train(next(job for job in jobs if job.folder == folder))
     else:
         names = {
-            "compare": [f"compare/{name}.csv" for name in COMPARE_TABLES] + ["compare/record.json"],
-            "tables": [f"tables/{n}.{k}" for n in TABLES for k in ("csv", "md", "html", "tex")]
+            "compare": [f"compare/{name}.csv" for name in compare_tables(runs.study)] + ["compare/record.json"],
+            "tables": [
+                f"tables/{n}.{k}" for n in table_names(runs.study) for k in ("csv", "md", "html", "tex")
+            ]
             + ["tables/main.txt"],
             "figures": [f"figures/{n}.{k}" for n in figure_names(runs.study) for k in ("png", "pdf")],
+            "look": [
+                f"figures/data/{name}/{picture}"
+                for name in data_names(runs.study)
+                for picture in ("sheet.png", *(f"{n}.{k}" for n in DATA_FIGURES for k in ("png", "pdf")))
+            ]
+            + ["figures/data/strategies.png"],
             "report": ["report/report.pdf"],
         }
         for name in names[words.verb]:

@@ -1,0 +1,51 @@
+"""The page of a published study: README.md, which a repository shows to whoever opens the folder."""
+
+from pathlib import Path
+
+from bench.publish.lighter import WORDS, left_out
+from bench.publish.regenerate import published_study
+from bench.record import write_text
+from bench.report.numbers import read_numbers
+from bench.report.tables import main_table, settings_of
+from bench.study.outputs import figure_names, table_names
+
+
+def write_page(folder: Path) -> Path:
+    """Write README.md of a published study from its study file and tables; return its path."""
+    study = published_study(folder)
+    numbers = read_numbers(study, folder / "compare")
+    stamp = f"**{numbers.stamp}.** " if numbers.stamp else ""
+    tables = ", ".join(f"[{name}](tables/{name}.md)" for name in table_names(study))
+    shown = [name for name in figure_names(study) if (folder / "figures" / f"{name}.png").is_file()]
+    figures = ", ".join(f"[{name}](figures/{name}.png)" for name in shown)
+    absent = "; ".join(WORDS[name] for name in left_out(folder))
+    lacking = f"Left out, so that the record stays small: {absent}.\n\n" if absent else ""
+    text = f"""# {study.title}
+
+{stamp}The light record of study `{study.study}`: counts, specs, receipts, tables and figures, without weights and
+data. `bench publish` writes this folder, no rule of the workflow does, and no run reads it.
+
+![Overview](figures/overview.png)
+
+{settings_of(main_table(numbers))["md"]}
+![Gains](figures/forest.png)
+
+Tables: {tables}.
+
+Figures: {figures}.
+
+{lacking}| folder | what it holds |
+|---|---|
+| `study.yaml` | the study as it was run |
+| `evaluate/` | confusion counts a sample (`counts.npz`), right or wrong a picture (`correct.npz`), records |
+| `pretrain/`, `finetune/` | the record of each training: spec, digests, receipt |
+| `data/` | manifests: splits, sources, statistics |
+| `paper/` | the paper's numbers and other work's, as they were when this was made |
+| `compare/`, `tables/`, `figures/` | what follows from the counts |
+
+    make tables RESULTS=results/published/{study.study}                   # everything in the last row, anew
+    python -m bench check results/published/{study.study}                 # does the record keep its contract?
+"""
+    path = folder / "README.md"
+    write_text(path, text)
+    return path

@@ -1,0 +1,37 @@
+"""Where a study is run: the folder of its results, the project's own files, the GPUs of a job. No part of a digest."""
+
+import os
+from pathlib import Path
+
+from bench.errors import RequestError
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def results_folder() -> str:
+    """Return the folder below which every study has its own (BENCH_RESULTS; unset: results)."""
+    named = os.environ.get("BENCH_RESULTS", "results").rstrip("/")
+    if not named:
+        raise RequestError("BENCH_RESULTS is empty or /: name a folder for the results, or leave it unset")
+    return named
+
+
+def own_file(path: str) -> str:
+    """Return the path of a file of the project, such as paper/reported.csv.
+
+    From the working folder, where it lies there; otherwise where the code lies, so that another workflow can use
+    this one from a folder of its own.
+    """
+    return path if Path(path).exists() else str(PROJECT / path)
+
+
+def gpus_per_job() -> int:
+    """Return the processes, each with a GPU of its own, that one pre-training is run by (BENCH_GPUS_PER_JOB).
+
+    Unset: 1. Without a GPU (or with BENCH_DEVICE=cpu) they share the CPU. The result does not depend on it,
+    up to the rounding of a sum over processes.
+    """
+    named = os.environ.get("BENCH_GPUS_PER_JOB", "1")
+    if not named.isdigit() or int(named) == 0:
+        raise RequestError(f"BENCH_GPUS_PER_JOB={named}: expected a whole number of GPUs, 1 or more")
+    return int(named)
