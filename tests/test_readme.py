@@ -11,6 +11,12 @@ from bench.cli import parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+MAP = (ROOT / "bench" / "README.md").read_text()
+
+
+def tree(text: str) -> str:
+    """Return the last text block: a tree of files, a line each."""
+    return text.split("```text")[-1].split("```")[0]
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -23,14 +29,13 @@ def tracked(*patterns: str) -> list[Path]:
     "path", tracked("bench/**/*.py", "rules/*.smk", "config/**/*.yaml", "paper/*.*"), ids=str
 )
 def test_every_file_is_in_the_tree(path):
-    tree = README.split("```text")[-1].split("```")[0]
-    assert re.search(rf"(^|[\s/]){re.escape(path.name)}(\s|$)", tree, re.MULTILINE), path
+    where = tree(MAP if path.parts[0] == "bench" else README)
+    assert re.search(rf"(^|[\s/]){re.escape(path.name)}(\s|$)", where, re.MULTILINE), path
 
 
 def test_every_name_in_the_tree_exists():
-    tree = README.split("```text")[-1].split("```")[0]
     found = {path.name for path in ROOT.rglob("*") if ".venv" not in path.parts and ".git" not in path.parts}
-    for line in tree.strip().splitlines():
+    for line in (*tree(README).strip().splitlines(), *tree(MAP).strip().splitlines()):
         name = line.split()[0].rstrip("/").split("/")[-1]
         assert name in found, name
 

@@ -5,8 +5,6 @@ Nothing is downloaded here (`fetch` does that, when asked), so a study needs no 
 """
 
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +13,17 @@ from bench.catalog.entry import Entry
 from bench.data.extract import unpack
 from bench.data.first_use import LOCK, record_first_use
 from bench.data.handshake import require_archives
+from bench.data.members import census, names_below, require_members
+from bench.data.own_folder import list_folder
 from bench.data.staging import staged
 from bench.data.verify import FIRST_USE, verify
 from bench.errors import BenchError
 from bench.lock import say
-from bench.record import sha256_file, write_json
+from bench.record import write_json
 
 SCHEMA = 1
 MARKER = ".unpacked.json"
-"""Written inside raw/ before it gets its name: which archives it was made from."""
+"""Written inside raw/ before it gets its name: which archives it was made from, and what was unpacked."""
 MEMORY = ".hashed.json"
 """Beside raw/: digests of large archives, reused while those files are untouched."""
 
@@ -56,8 +56,9 @@ def acquire_archives(
     """Check and unpack the archives of a catalogue entry, which lie in the folder `archives`.
 
     Writes `out/raw/` and then `out/acquired.json`. Archives are held to their published digests, or to those that
-    `lock` recorded at first use, which is done once they are unpacked; `drawn` ones (a miniature's) to none. A `raw/`
-    of the same digest and the same archives is kept. Raises BenchError for a missing, foreign, cut or unsafe archive,
+    `lock` recorded at first use, which is done once they are unpacked and hold what the catalogue says; `drawn` ones
+    (a miniature's) to none. A `raw/` of the same digest and the same archives is kept if no file in it was changed
+    since, and else made anew. Raises BenchError for a missing, foreign, cut or unsafe archive,
     leaving nothing behind.
     """
     (out / "acquired.json").unlink(missing_ok=True)
@@ -78,7 +79,7 @@ def acquire_folder(name: str, folder: Path, out: Path, *, digest: str, spec: dic
     (out / "acquired.json").unlink(missing_ok=True)
     _declare(
         out,
-        Acquired(dataset=name, digest=digest, spec=spec, kind="folder", sources=_list_folder(name, folder)),
+        Acquired(dataset=name, digest=digest, spec=spec, kind="folder", sources=list_folder(name, folder)),
     )
 
 
@@ -115,7 +116,7 @@ def _unpack_all(
         )
         for archive in present
     ]
-    kept = _kept(out / "raw" / MARKER, digest, sources)
+    kept = _kept(out / "raw", digest, sources)
     if kept is not None:
         return kept
     with staged(out / "raw") as raw:
@@ -124,50 +125,27 @@ def _unpack_all(
             source["members"] = unpack(
                 archives / archive.path, raw / archive.folder, inner_tars=archive.inner_tars
             )
-        write_json(raw / MARKER, {"digest": digest, "sources": sources})
+            if archive.holds:
+                names = names_below(raw / archive.folder)
+                require_members(archive, archives / archive.path, names, counted=not drawn)
+        write_json(raw / MARKER, {"digest": digest, "sources": sources, "census": census(raw)})
     return sources
 
 
-def _kept(marker: Path, digest: str, sources: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
-    """Return the sources a whole `raw/` was made from if they are the same ones, None if it is to be made."""
+def _kept(raw: Path, digest: str, sources: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """Return the sources a whole `raw/` was made from if they and its files are the same ones, None otherwise."""
     try:
-        value = json.loads(marker.read_text(encoding="utf-8"))
+        value = json.loads((raw / MARKER).read_text(encoding="utf-8"))
         found: list[dict[str, Any]] = value["sources"]
         plain = [{key: item[key] for key in item if key != "members"} for item in found]
-        return found if value["digest"] == digest and plain == sources else None
+        if value["digest"] != digest or plain != sources:
+            return None
+        if (now := census(raw)) != value["census"]:
+            say(
+                f"{raw}: files were changed, added or removed since they were unpacked ({now['files']} now, "
+                f"{value['census']['files']} then); unpacking anew"
+            )
+            return None
+        return found
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _list_folder(name: str, folder: Path) -> list[dict[str, Any]]:
-    """Return every file of a user's folder with its size and sha256, sorted by path."""
-    if not folder.is_dir():
-        raise BenchError(
-            f"{name}: no folder {folder}; the study's path is read below the data root (BENCH_DATA)"
-        )
-    files = sorted(_files(folder))
-    if not files:
-        raise BenchError(f"{name}: the folder {folder} holds no files")
-    return [
-        {
-            "path": path.relative_to(folder).as_posix(),
-            "bytes": path.stat().st_size,
-            "sha256": sha256_file(path),
-        }
-        for path in files
-    ]
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder` but hidden ones; linked folders are entered, each once."""
-    entered: set[str] = set()
-    for here, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (
-            Path(here, name) for name in files if not name.startswith(".") and Path(here, name).is_file()
-        )

@@ -51,8 +51,10 @@ class Limits:
 class _Budget:
     """Counts what one archive has written, and stops it at the limits."""
 
-    def __init__(self, archive: Path, limits: Limits, *, writes: bool) -> None:
-        self.archive, self.limits, self.writes = archive, limits, writes
+    def __init__(
+        self, archive: Path, limits: Limits, *, writes: bool, names: list[str] | None = None
+    ) -> None:
+        self.archive, self.limits, self.writes, self.names = archive, limits, writes, names
         self.packed = archive.stat().st_size
         self.members = self.written = 0
 
@@ -89,13 +91,21 @@ def unpack(archive: Path, into: Path, *, inner_tars: bool = False, limits: Limit
     return _read(archive, into, _Budget(archive, limits or Limits(), writes=True), inner_tars=inner_tars)
 
 
-def check(archive: Path, *, inner_tars: bool = False, limits: Limits | None = None) -> int:
+def check(
+    archive: Path,
+    *,
+    inner_tars: bool = False,
+    limits: Limits | None = None,
+    names: list[str] | None = None,
+) -> int:
     """Read `archive` to its end as `unpack` does, writing nothing; return the number of files in it.
 
-    Raises BenchError as `unpack` does, but for a name that comes twice.
+    Their paths are added to `names` where a list is given. Raises BenchError as `unpack` does, but for a name that
+    comes twice.
     """
     nowhere = archive.with_suffix("")
-    return _read(archive, nowhere, _Budget(archive, limits or Limits(), writes=False), inner_tars=inner_tars)
+    budget = _Budget(archive, limits or Limits(), writes=False, names=names)
+    return _read(archive, nowhere, budget, inner_tars=inner_tars)
 
 
 def _read(archive: Path, into: Path, budget: _Budget, *, inner_tars: bool) -> int:
@@ -190,6 +200,8 @@ def _destination(name: str, into: Path, budget: _Budget) -> Path | None:
         )
     if "__MACOSX" in path.parts or path.name.startswith("._") or path.name == ".DS_Store":
         return None
+    if budget.names is not None:
+        budget.names.append(path.as_posix())
     return into.joinpath(*path.parts)
 
 

@@ -17,7 +17,8 @@ from bench.catalog.entry import Archive, Entry, Form
 from bench.catalog.index import CATALOG, OWN_DATA
 from bench.data.extract import check, unpack
 from bench.data.first_use import LOCK, read_first_use, record_first_use
-from bench.data.handshake import Holding, held, holdings, request, request_all
+from bench.data.handshake import MIRROR, Holding, held, holdings, request, request_all
+from bench.data.members import require_members
 from bench.data.staging import staged
 from bench.data.transfer import Transfer, Wait
 from bench.data.verify import FIRST_USE, verify
@@ -61,7 +62,9 @@ def _fetch_and_verify(entry: Entry, folder: Path) -> None:
         found = verify(entry.name, archive, path, lock=LOCK)
         if found["checked"] == FIRST_USE and (entry.name, archive.path) not in read_first_use(LOCK):
             say(f"reading {path} to its end")
-            check(path, inner_tars=archive.inner_tars)
+            names = list[str]()
+            check(path, inner_tars=archive.inner_tars, names=names)
+            require_members(archive, path, names)
             record_first_use(entry.name, archive.path, path, found["bytes"], found["sha256"], LOCK)
         print(
             f"{entry.name}/{archive.path}  {found['bytes']} bytes  sha256 {found['sha256']}  {found['checked']}"
@@ -81,16 +84,27 @@ def fetch_study(study: Study, runs: Runs) -> None:
 def fetch(entry: Entry, folder: Path, *, wait: Wait = time.sleep) -> None:
     """Fetch into `folder` what it lacks of a form of `entry` that needs no login, if there is such a form.
 
-    Prefers the form that is nearest to whole. Nothing happens where one form is whole already, or where only a
-    person can go. `wait` sleeps between attempts. Raises BenchError, naming file and address, for whatever the server
-    gives in place of the archive; what arrived of it is kept where it can be gone on from.
+    Prefers the form that is nearest to whole. Nothing happens where one form is whole already, where only a person
+    can go, or where a person has placed a part of such a form (BENCH_MIRROR=1 fetches another one all the same).
+    `wait` sleeps between attempts. Raises BenchError, naming file and address, for whatever the server gives in place
+    of the archive, and what a person can fetch instead; what arrived is kept where it can be gone on from.
     """
-    if not held(entry, folder).missing:
+    nearest = held(entry, folder)
+    if not nearest.missing or (nearest.begun and os.environ.get(MIRROR) != "1"):
         return
-    ready = [holding for holding in holdings(entry, folder) if _fetchable(holding)]
+    ready = [holding for holding in holdings(entry, folder) if holding.fetchable]
     if not ready:
         return
-    holding = min(ready, key=lambda item: len(item.missing))
+    try:
+        _fetch_form(min(ready, key=lambda item: len(item.missing)), wait)
+    except BenchError as error:
+        lacks = held(entry, folder)
+        raise type(error)(f"{error}; by hand: {request(lacks)}" if lacks.missing else str(error)) from None
+
+
+def _fetch_form(holding: Holding, wait: Wait) -> None:
+    """Fetch what one form lacks, announced with its terms."""
+    entry, folder = holding.entry, holding.folder
     with run_lock(folder / WORK):
         _sweep(folder / WORK)
         say(f"{entry.title}: fetching from {holding.form.where}; terms: {holding.form.terms}")
@@ -103,14 +117,6 @@ def fetch(entry: Entry, folder: Path, *, wait: Wait = time.sleep) -> None:
             for archive in holding.missing:
                 fetch_archive(archive, folder, wait=wait)
     shutil.rmtree(folder / WORK, ignore_errors=True)
-
-
-def _fetchable(holding: Holding) -> bool:
-    bundle = holding.form.bundle
-    if bundle is None:
-        return all(archive.url for archive in holding.missing)
-    given = bundle.password is None or bool(os.environ.get(bundle.password))
-    return (holding.folder / bundle.path).is_file() or (bundle.url is not None and given)
 
 
 def _sweep(work: Path) -> None:
@@ -146,7 +152,9 @@ def fetch_archive(archive: Archive, folder: Path, *, wait: Wait = time.sleep) ->
         ) from None
     if known is None:  # nothing but its own checksums can tell whether it is whole
         try:
-            check(work / name, inner_tars=archive.inner_tars)
+            names = list[str]()
+            check(work / name, inner_tars=archive.inner_tars, names=names)
+            require_members(archive, work / name, names)
         except BenchError as error:
             (work / name).unlink()
             raise BenchError(f"{archive.url}: what came for {final} was removed: {error}") from None

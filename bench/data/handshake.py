@@ -8,6 +8,9 @@ from pathlib import Path
 from bench.catalog.entry import Archive, Entry, Form
 from bench.errors import BenchError
 
+MIRROR = "BENCH_MIRROR"
+"""Environment variable; `1` fetches another form of a dataset though one that only a person can complete was begun."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Holding:
@@ -23,6 +26,21 @@ class Holding:
     def present(self) -> tuple[Archive, ...]:
         """The archives of the form that lie there, optional ones included."""
         return tuple(a for a in self.form.archives if (self.folder / a.path).is_file())
+
+    @property
+    def fetchable(self) -> bool:
+        """Whether what it lacks can be fetched, or taken out of a bundle, without a person."""
+        bundle = self.form.bundle
+        if bundle is None:
+            return all(archive.url for archive in self.missing)
+        given = bundle.password is None or bool(os.environ.get(bundle.password))
+        return (self.folder / bundle.path).is_file() or (bundle.url is not None and given)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a person began to place its archives and must complete it: no other form is fetched unasked."""
+        placed = any(not archive.optional for archive in self.present)
+        return placed and bool(self.missing) and not self.fetchable
 
 
 def held(entry: Entry, folder: Path) -> Holding:
@@ -91,8 +109,9 @@ def _other_ways(holding: Holding) -> list[str]:
         ways.append(f"run {command}, which fetches {'it' if len(holding.missing) == 1 else 'them'}")
     for mirror in holding.entry.mirrors:
         if mirror is not holding.form and all(archive.url for archive in mirror.archives):
+            first = f"set {MIRROR}=1 and " if holding.begun and os.environ.get(MIRROR) != "1" else ""
             ways.append(
-                f"run {command}, which fetches the same data in another form "
+                f"{first}run {command}, which fetches the same data in another form "
                 f"({', '.join(archive.path for archive in mirror.archives)}) from {mirror.where} under these terms: "
                 f"{mirror.terms}"
             )

@@ -145,6 +145,7 @@ def _form(entry: Entry, form: Form) -> Iterator[str]:
         ]
         facts += ["optional"] if archive.optional else []
         facts += ["holds those below"] if archive is form.bundle else []
+        facts += [f"must hold {kind.at_least:,} or more files like {kind.pattern}" for kind in archive.holds]
         facts += [f"fetched from {archive.url}"] if archive.url else []
         facts += [f"with the password in {archive.password}"] if archive.password else []
         yield from _wrapped("; ".join(facts), 6)

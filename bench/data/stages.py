@@ -23,6 +23,7 @@ from bench.study.schema import Study
 
 FOLDERS = tuple(OWN_DATA)
 """Sources that are a user's own folders, read where they are."""
+WORKERS = "BENCH_WORKERS"
 WORTH_A_PROCESS = 2**26
 """Bytes of sources for each process of a preparation."""
 
@@ -91,7 +92,12 @@ def _prepare(study: Study, run: DataRun) -> None:
 
 
 def processes(out: Path) -> int:
-    """Return how many processes prepare: starting one takes a second, so each has some data to be worth it."""
+    """Return how many processes prepare: as many as BENCH_WORKERS says; unset, one a core, fewer for little data.
+
+    Starting one takes a second, so each has some data to be worth it.
+    """
+    if WORKERS in os.environ:
+        return file_workers()
     size = sum(int(source["bytes"]) for source in read_acquired(out / "acquired.json").sources)
     return min(file_workers(), 1 + size // WORTH_A_PROCESS)
 

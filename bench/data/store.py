@@ -190,14 +190,20 @@ class SegmentationStore(_Store[SegmentationManifest]):
             for part in self._sample(sample)["arrays"]
         ]
 
+    @property
+    def per_tile_channels(self) -> list[str]:
+        """The names of the channels that each scene standardises by itself."""
+        first = next(iter(self.manifest.samples.values()), {})
+        return sorted(first.get("statistics", {}))
+
     def per_tile(self, sample: str) -> list[tuple[int, np.float32, np.float32]]:
         """Return the channels that the scene's own mean and std standardise: (channel, mean, std), stored units.
 
-        A scene without variation in a channel is only shifted.
+        No std is 0: a scene without variation in such a channel cannot be prepared.
         """
         found = self._sample(sample).get("statistics", {})
         return [
-            (place, np.float32(found[channel["name"]][0]), np.float32(found[channel["name"]][1] or 1.0))
+            (place, np.float32(found[channel["name"]][0]), np.float32(found[channel["name"]][1]))
             for place, channel in enumerate(self.manifest.channels)
             if channel["name"] in found
         ]

@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.catalog.entry import Archive, Entry, Form
+from bench.catalog.entry import Archive, Entry, Form, Members
 from bench.catalog.index import CATALOG
 from bench.data.acquire import MEMORY, acquire_archives, acquire_folder, read_acquired
+from bench.data.own_folder import require_unchanged
 from bench.data.stages import check_request
 from bench.errors import BenchError
 from bench.study.files import fingerprint
@@ -154,6 +157,77 @@ def test_what_a_killed_run_left_is_removed_and_a_whole_raw_is_kept(tmp_path):
     assert (tmp_path / "out" / "acquired.json").read_bytes() == receipt
 
 
+def test_a_foreign_archive_never_becomes_the_standard(tmp_path):
+    held = replace(
+        ENTRY, archives=(Archive("two.zip", holds=(Members(r"\.txt$"), Members(r"labels/\d+\.png$", 2))),)
+    )
+    path = place(tmp_path / "archives", "two.zip")
+    with pytest.raises(BenchError) as error:
+        acquire(tmp_path, held)
+    assert str(error.value) == (
+        f"{path}: 0 of its 1 files match labels/\\d+\\.png$, of the published archive 2 or more do; its first file is "
+        "a.txt; it is another archive or not whole, and its digest is not recorded: remove it and download it again"
+    )
+    assert left(tmp_path) == [] and not (tmp_path / "archives.lock").exists()
+    # The right one is accepted afterwards; of a miniature one file of each kind is enough.
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("top/labels/1.png", b"1")
+    acquire(tmp_path, held, drawn=True)
+    with pytest.raises(BenchError, match=r"1 of its 2 files match labels/"):
+        acquire(tmp_path, held)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("top/labels/2.png", b"2")
+    acquire(tmp_path, held)
+    assert "two.zip" in (tmp_path / "archives.lock").read_text()
+
+
+def test_any_zip_under_the_name_of_mfnets_is_not_taken_for_it(tmp_path):
+    place(tmp_path / "archives", "ir_seg_dataset.zip")
+    with pytest.raises(
+        BenchError,
+        match=r"ir_seg_dataset\.zip: 0 of its 1 files match images.*published archive 1,569 or more",
+    ):
+        acquire(tmp_path, CATALOG["mfnet"])
+    assert left(tmp_path) == [] and not (tmp_path / "archives.lock").exists()
+
+
+@pytest.mark.parametrize("change", ["content", "time", "gone", "new"])
+def test_a_raw_that_was_changed_is_unpacked_anew_and_that_is_said(change, tmp_path, capsys):
+    place(tmp_path / "archives", "train/one.zip", b"first")
+    place(tmp_path / "archives", "two.zip", b"second")
+    acquire(tmp_path)
+    (label,) = (tmp_path / "out" / "raw" / "two").iterdir()
+    facts = label.stat()
+    if change == "content":
+        label.write_bytes(b"longer than it was")
+    elif change == "time":  # another content of the same size
+        label.write_bytes(b"SECOND")
+        os.utime(label, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+    elif change == "gone":
+        label.unlink()
+    else:
+        label.with_name("b.txt").touch()
+    capsys.readouterr()
+    acquire(tmp_path)
+    now = {"gone": 1, "new": 3}.get(change, 2)
+    said = (
+        f"files were changed, added or removed since they were unpacked ({now} now, 2 then); unpacking anew"
+    )
+    assert said in capsys.readouterr().err
+    assert [path.name for path in label.parent.iterdir()] == ["a.txt"]
+    assert label.read_bytes() == b"second"
+
+
+def test_what_a_file_manager_leaves_in_raw_is_passed_over(tmp_path, capsys):
+    place(tmp_path / "archives", "train/one.zip")
+    place(tmp_path / "archives", "two.zip")
+    acquire(tmp_path)
+    (tmp_path / "out" / "raw" / ".DS_Store").touch()
+    capsys.readouterr()
+    acquire(tmp_path)
+    assert "unpacking" not in capsys.readouterr().err
+
+
 def test_other_archives_or_another_digest_replace_raw(tmp_path):
     place(tmp_path / "archives", "train/one.zip")
     place(tmp_path / "archives", "two.zip", b"old")
@@ -195,6 +269,63 @@ def test_a_users_folder_is_listed_and_not_copied(tmp_path):
         {"path": "rgb/1.png", "bytes": 3, "sha256": hashlib.sha256(b"one").hexdigest()}
     ]
     assert left(tmp_path) == ["acquired.json"]
+
+
+def test_a_folder_that_changes_while_it_is_listed_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "1.png").write_bytes(b"one")
+
+    def hash_and_grow(path: Path) -> str:
+        with path.open("ab") as stream:
+            stream.write(b"more")
+        return "0"
+
+    monkeypatch.setattr("bench.data.own_folder.sha256_file", hash_and_grow)
+    with pytest.raises(BenchError, match=r"1\.png: changed while it was read; let what writes there end"):
+        acquire_folder("mine", folder, tmp_path / "out", digest="d", spec={})
+    assert left(tmp_path) == []
+
+
+def own_folder(tmp_path: Path) -> tuple[Path, Path, list[dict[str, object]]]:
+    """A folder of three files, its receipt, and the list in it."""
+    folder, receipt = tmp_path / "mine", tmp_path / "out" / "acquired.json"
+    folder.mkdir()
+    for name in "123":
+        (folder / f"{name}.png").write_bytes(b"one")
+    acquire_folder("mine", folder, receipt.parent, digest="d", spec={})
+    return folder, receipt, read_acquired(receipt).sources
+
+
+def test_a_folder_that_was_changed_since_it_was_listed_is_refused_by_the_names_of_its_files(tmp_path):
+    folder, receipt, sources = own_folder(tmp_path)
+    require_unchanged("mine", folder, sources, receipt)
+    (folder / "1.png").unlink()
+    (folder / "2.png").write_bytes(b"two")  # of the same size
+    (folder / "3.png").write_bytes(b"three")
+    (folder / "4.png").touch()
+    with pytest.raises(BenchError) as error:
+        require_unchanged("mine", folder, sources, receipt)
+    message = str(error.value)
+    assert message.startswith(f"mine: {folder} was changed since it was acquired (")
+    assert "): 1.png is gone, 4.png is new, 2.png is another and 1 more; run acquire again" in message
+    shutil.rmtree(folder)
+    with pytest.raises(BenchError, match="mine: no folder .*which was there when it was acquired"):
+        require_unchanged("mine", folder, sources, receipt)
+
+
+def test_a_replaced_file_with_an_old_date_is_found_and_a_settled_one_not_read_again(tmp_path, monkeypatch):
+    folder, receipt, sources = own_folder(tmp_path)
+    swapped = folder / "2.png"
+    swapped.write_bytes(b"two")
+    os.utime(swapped, (0, 0))  # as `cp -p` would: only the time of the inode's change tells
+    with pytest.raises(BenchError, match=r"2\.png is another; run acquire again"):
+        require_unchanged("mine", folder, sources, receipt)
+    # Listed an hour after the last change: nothing is read, and sizes and paths still are compared.
+    later = receipt.stat().st_mtime + 3600
+    os.utime(receipt, (later, later))
+    monkeypatch.setattr("bench.data.own_folder.sha256_file", lambda path: pytest.fail(f"read {path}"))
+    require_unchanged("mine", folder, sources, receipt)
 
 
 def test_a_linked_folder_is_entered_once_even_if_it_leads_back(tmp_path):

@@ -68,6 +68,28 @@ def test_archives_have_known_suffixes_proper_digests_and_places_of_their_own(ent
         assert len({archive.folder for archive in form.archives}) == len(form.archives)
 
 
+@every
+def test_an_archive_becomes_the_standard_only_by_a_digest_or_by_what_it_holds(entry: Entry):
+    for form in entry.forms:
+        for archive in form.archives:
+            assert archive.md5 or archive.sha256 or archive.holds, archive.path
+            for kind in archive.holds:
+                # An archive serves one split or all of them: it never holds more of a kind than there are images.
+                assert re.compile(kind.pattern) and 1 <= kind.at_least <= sum(entry.expected_counts.values())
+
+
+def test_the_sentences_of_the_catalogue_say_what_is_done_and_what_is_not_known():
+    assert (
+        "nearest pixel that has one, which is not the authors' Telea"
+        in CATALOG["pst900"].protocols["thermal-inpaint"]
+    )
+    assert "17/6/14 is reported too, but no source names its tiles" in POTSDAM.protocols["18-6"]
+    assert (
+        "(mmseg-patches)" in ISAID.protocols["896/512"] and "(mmseg-stitched)" in ISAID.protocols["896/512"]
+    )
+    assert "by hand, for the id of the file in it is not known" in MFNET.where
+
+
 def test_the_forms_of_isaid_lead_to_the_same_folders():
     # Preparation looks below these for images and masks, whatever form they came in.
     wanted = {f"{split}/{kind}" for split in ("train", "val") for kind in ("images", "Semantic_masks")}

@@ -17,11 +17,12 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from bench.catalog.entry import Archive, Entry, Form
+from bench.catalog.entry import Archive, Entry, Form, Members
 from bench.cli import main
 from bench.data import fetch as fetch_module
 from bench.data import transfer
 from bench.data.fetch import fetch, fetch_and_verify, fetch_archive
+from bench.data.handshake import require_archives
 from bench.errors import BenchError, RequestError
 from bench.study.reading import load_study
 from bench.study.runs import Runs
@@ -376,6 +377,12 @@ def test_a_bundle_that_lacks_an_archive_is_refused(server, tmp_path, monkeypatch
     assert not (tmp_path / "1.zip").exists()
 
 
+def test_a_foreign_archive_without_a_published_digest_does_not_get_its_name(server, waited, tmp_path):
+    with pytest.raises(BenchError, match=r"what came for .*a\.zip was removed: .*0 of its 1 files match x\$"):
+        get(server, tmp_path, waited, holds=(Members("x$"),))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 # Which form
 
 
@@ -411,6 +418,37 @@ def test_nothing_is_fetched_where_a_form_is_whole(server, tmp_path):
         (tmp_path / name).write_bytes(zipped({"x": b"1"}))
     fetch(two_forms(server), tmp_path)
     assert server.ranges == []
+
+
+def test_where_a_person_has_begun_the_mirror_is_offered_and_not_fetched(
+    server, waited, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("BENCH_MIRROR", raising=False)
+    entry = two_forms(server)
+    (tmp_path / "a.zip").write_bytes(zipped({"x": b"1"}))
+    fetch(entry, tmp_path, wait=waited.append)
+    assert server.ranges == []
+    with pytest.raises(BenchError) as error:
+        require_archives(entry, tmp_path)
+    message = str(error.value)
+    assert (
+        "1 of its archives is not in" in message and "(b.zip); get it from https://example.org/toy" in message
+    )
+    assert (
+        "or set BENCH_MIRROR=1 and run `python -m bench acquire toy`, which fetches the same data" in message
+    )
+    monkeypatch.setenv("BENCH_MIRROR", "1")
+    fetch(entry, tmp_path, wait=waited.append)
+    assert (tmp_path / "all.zip").read_bytes() == CONTENT
+
+
+def test_a_mirror_that_fails_is_followed_by_what_a_person_can_fetch(server, waited, tmp_path):
+    server.script = ["404"]
+    with pytest.raises(BenchError) as error:
+        fetch(two_forms(server), tmp_path, wait=waited.append)
+    message = str(error.value)
+    assert "the server answers 404 Not Found" in message
+    assert f"; by hand: Toy: 2 of its archives are not in {tmp_path} (a.zip, b.zip); get them from" in message
 
 
 # The verb

@@ -489,21 +489,21 @@ def test_an_epoch_visits_every_patch_once(scenes):
 
 def test_channels_standardised_by_the_scene_are_so_when_read_and_when_cropped(scenes):
     # Height by scene: mean and std are known, the manifest's are then 0 and 1.
-    by_scene = {"a": (1.5, 2.0), "b": (0.5, 4.0), "c": (3.5, 0.0)}
+    by_scene = {"a": (1.5, 2.0), "b": (0.5, 4.0), "c": (3.5, 3.0)}
     store = under(
         scenes, "tiles", statistics={name: {"height": list(values)} for name, values in by_scene.items()}
     )
     for name, (mean, std) in by_scene.items():
         plain, read = scenes.image(name), store.image(name)
         np.testing.assert_array_equal(read[..., :3], plain[..., :3])
-        np.testing.assert_allclose(read[..., 3], (plain[..., 3] - mean) / (std or 1.0), rtol=1e-6)
+        np.testing.assert_allclose(read[..., 3], (plain[..., 3] - mean) / std, rtol=1e-6)
     settings = {"recipe": FINETUNE, "labels": "full", "seed": 0}
     ours, theirs = SceneSamples(store, **settings), SceneSamples(scenes, **settings)
     for index, (name, _) in enumerate(ours.visits):
         mean, std = by_scene[name]
         (one, labels), (other, _) = ours.sample(0, index), theirs.sample(0, index)
         inside = labels != 255
-        np.testing.assert_allclose(one[3][inside], (other[3][inside] - mean) / (std or 1.0), atol=1e-5)
+        np.testing.assert_allclose(one[3][inside], (other[3][inside] - mean) / std, atol=1e-5)
 
 
 def test_crops_of_a_full_decode_are_the_crops_that_are_read(scenes):

@@ -1,5 +1,6 @@
 """Pictures are read as stored, or refused."""
 
+import logging
 import struct
 
 import numpy as np
@@ -92,9 +93,102 @@ def test_png_encodings_that_would_change_are_refused(bits, colour, words, tmp_pa
         read_planes(tmp_path / "a.png")
 
 
-def test_a_bilevel_picture_is_zeros_and_ones(tmp_path):
-    Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1").save(tmp_path / "a.png")
-    assert read_plane(tmp_path / "a.png").tolist() == [[0, 1]]
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_bilevel_picture_is_zeros_and_ones_as_a_label_alone(name, tmp_path):
+    Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1").save(tmp_path / name)
+    assert read_plane(tmp_path / name, indices=True).tolist() == [[0, 1]]
+    with pytest.raises(BenchError, match=r"a\.(png|tif): a 1-bit picture, whose values are indices"):
+        read_plane(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [("a.png", {}), ("a.tif", {}), ("a.tif", {"compression": "tiff_lzw"})]
+)
+def test_a_palette_picture_is_its_indices_as_a_label_alone(name, how, tmp_path):
+    image = Image.fromarray(np.array([[0, 1, 1]], np.uint8))
+    image.putpalette([9, 9, 9, 200, 0, 0])
+    image.save(tmp_path / name, **how)
+    assert read_plane(tmp_path / name, indices=True).tolist() == [[0, 1, 1]]
+    with pytest.raises(
+        BenchError, match=r"a palette picture, .*store it as grey or colour of 8 bits or more"
+    ):
+        read_planes(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "lzw.tif"])
+def test_a_picture_that_asks_to_be_turned_is_refused(name, tmp_path):
+    image = Image.fromarray(RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8))
+    how = {"compression": "tiff_lzw"} if name == "lzw.tif" else {}
+    for orientation in (1, 6):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.save(tmp_path / name, exif=exif, **how)
+        if orientation == 1:
+            assert read_planes(tmp_path / name).shape == (5, 7, 3)
+    with pytest.raises(
+        BenchError, match=rf"{name}: an orientation \(6\) asks to turn the picture, .*store it upright"
+    ):
+        read_planes(tmp_path / name)
+
+
+def test_a_tiff_of_several_pages_is_refused_and_overviews_are_passed_over(tmp_path):
+    planes = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    for name, kind in (("pages.tif", 0), ("overviews.tif", 1)):
+        with tifffile.TiffWriter(tmp_path / name) as tiff:
+            tiff.write(planes, photometric="rgb")
+            tiff.write(planes[::2, ::2], photometric="rgb", subfiletype=kind)  # 1: a reduced picture
+    np.testing.assert_array_equal(read_planes(tmp_path / "overviews.tif"), planes)
+    with pytest.raises(BenchError, match=r"pages\.tif: a TIFF of 2 pages, of which one would be read"):
+        read_planes(tmp_path / "pages.tif")
+
+
+def raster(path, values: np.ndarray, no_data: str, **how) -> None:
+    tifffile.imwrite(path, values, extratags=[(42113, 2, 0, no_data, True)], **how)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "text"),
+    [
+        ("float32", -9999, "-9999"),
+        ("float32", np.finfo(np.float32).min, "-3.4028234663852886e+38"),
+        ("uint16", 65535, "65535"),
+        ("uint16", 0, " 0 "),
+    ],
+)
+def test_no_data_values_that_the_file_declares_are_refused(dtype, value, text, tmp_path):
+    values = np.arange(1, 36).reshape(5, 7).astype(dtype)
+    raster(tmp_path / "a.tif", values, text)
+    np.testing.assert_array_equal(read_plane(tmp_path / "a.tif"), values)  # declared, and in no pixel
+    values[0, :3] = value
+    raster(tmp_path / "a.tif", values, text)
+    with pytest.raises(BenchError, match=r"a\.tif: 3 values are .*, which the file declares to be no data"):
+        read_planes(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_plane(tmp_path / "a.tif", indices=True), values)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "text"),
+    [("uint8", "0"), ("uint16", "-9999"), ("uint16", "nan"), ("float32", "nan"), ("uint16", "none")],
+)
+def test_a_no_data_tag_that_no_measured_value_can_have_changes_nothing(dtype, text, tmp_path):
+    values = np.zeros((5, 7), dtype)
+    raster(tmp_path / "a.tif", values, text)
+    np.testing.assert_array_equal(read_plane(tmp_path / "a.tif"), values)
+
+
+def test_no_data_values_of_a_compressed_tiff_are_refused(tmp_path):
+    values = np.full((5, 7), 3, np.uint16)
+    values[1, 1] = 9
+    info = {42113: "9"}
+    Image.fromarray(values).save(tmp_path / "a.tif", compression="tiff_lzw", tiffinfo=info)
+    with pytest.raises(BenchError, match=r"a\.tif: 1 values are 9, which the file declares to be no data"):
+        read_planes(tmp_path / "a.tif")
+
+
+def test_what_tifffile_says_by_the_way_does_not_reach_the_screen(capfd, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a program that sets up no logging
+    logging.getLogger("tifffile").warning("an odd tag")
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])

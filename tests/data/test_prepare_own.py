@@ -1,5 +1,6 @@
 """Data of a user's own: labels as colours, hash splits, units, planes and depths, and what is refused."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -223,3 +224,21 @@ def test_rules_belong_to_the_catalogue(mine):
         RequestError, match="a folder dataset has no rules; the study asks for thermal-inpaint"
     ):
         prepare_mine(mine, rules=("thermal-inpaint",))
+
+
+def test_a_folder_that_was_changed_since_acquire_is_not_prepared(mine):
+    prepare_mine(mine)
+    out = mine.parent / "out"
+    label = sorted((mine / "labels").iterdir())[0]
+    Image.fromarray(np.broadcast_to(COLOURS[0], (6, 5, 3)).copy()).save(label)
+    chosen = Target(source="folder", path="mine", description="x", channels=("near", "far", "heat", "height"))
+    with pytest.raises(
+        BenchError,
+        match=rf"mine: .*was changed since it was acquired .*labels/{label.name} is another; run acquire",
+    ):
+        prepare_target("mine", chosen, mine, out, digest="p", spec={}, scale="small")
+    assert not (out / "manifest.json").exists()
+    # Acquired again, it is prepared, and the manifest has the digest of the new label.
+    store = prepare_mine(mine)
+    digests = {item["path"]: item["sha256"] for item in store.manifest.sources}
+    assert digests[f"labels/{label.name}"] == hashlib.sha256(label.read_bytes()).hexdigest()

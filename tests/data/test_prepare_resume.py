@@ -293,7 +293,7 @@ def alive(process: int) -> bool:
         return False
 
 
-def test_processes_are_started_for_much_data_and_never_more_than_allowed(tmp_path, monkeypatch):
+def test_processes_are_as_many_as_asked_for_and_unset_as_the_data_are_worth(tmp_path, monkeypatch):
     def sources(*sizes: int) -> Path:
         value = [{"path": str(place), "bytes": size, "sha256": ""} for place, size in enumerate(sizes)]
         described = {"dataset": "d", "digest": "a", "spec": {}, "kind": "archives", "sources": value}
@@ -301,10 +301,17 @@ def test_processes_are_started_for_much_data_and_never_more_than_allowed(tmp_pat
         return tmp_path
 
     monkeypatch.setenv("BENCH_WORKERS", "3")
-    assert processes(sources(1000)) == 1
-    assert processes(sources(2**26, 2**25)) == 2
-    assert processes(sources(2**34)) == 3
+    assert processes(sources(1000)) == processes(sources(2**34)) == 3
     monkeypatch.delenv("BENCH_WORKERS")
+    monkeypatch.setattr("bench.data.stages.file_workers", lambda: 3)
+    # One, and one more for each 64 MiB, up to the cores.
+    assert [processes(sources(1000)), processes(sources(2**26, 2**25)), processes(sources(2**34))] == [
+        1,
+        2,
+        3,
+    ]
+    monkeypatch.undo()
+    monkeypatch.delenv("BENCH_WORKERS", raising=False)
     assert 1 <= processes(sources(2**34)) <= (os.cpu_count() or 1)
     monkeypatch.setenv("BENCH_WORKERS", "many")
     with pytest.raises(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.catalog.entry import Channel
-from bench.data.prepare.collection import Collection, Scene
+from bench.data.prepare.collection import Collection, Handled, Scene
 from bench.data.prepare.labels import check_ids
 from bench.data.prepare.processes import each
 from bench.data.prepare.statistics import Moments, Tally
@@ -61,7 +61,10 @@ def write_collection(
             found[sample] = result
             progress.update()
     mean, std, class_pixels = _statistics(collection, per_tile, found)
-    handled = [asdict(item) for item in collection.handled]
+    shared = [
+        Handled("unit-in-two-splits", unit, len(splits)) for unit, splits in collection.shared_units.items()
+    ]
+    handled = [asdict(item) for item in (*collection.handled, *shared)]
     return {
         "samples": {
             sample: _entry(collection, sample, found, per_tile)

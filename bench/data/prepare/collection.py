@@ -67,6 +67,8 @@ class Collection:
     published: Mapping[str, int] = field(default_factory=dict)
     """Number of samples the raw files list in each split, before any rule."""
     handled: tuple[Handled, ...] = ()
+    own: bool = False
+    """Whether the splits are a user's own, who can mend them: then no unit may be in two of them."""
 
     def __post_init__(self) -> None:
         for split in ("train", self.evaluation_split):
@@ -83,6 +85,22 @@ class Collection:
                         "to one"
                     )
                 seen[sample] = split
+        if self.own and self.shared_units:
+            unit, splits = next(iter(self.shared_units.items()))
+            more = f" (and {len(self.shared_units) - 1} more)" if len(self.shared_units) > 1 else ""
+            raise BenchError(
+                f"{self.unit} {unit!r}{more} is in {' and '.join(splits)}: what is scored would resemble what was "
+                "trained on; put all samples of a unit in one list"
+            )
+
+    @property
+    def shared_units(self) -> dict[str, list[str]]:
+        """The units of which two splits or more have samples, sorted, and those splits."""
+        splits: dict[str, list[str]] = {}
+        for split, ids in self.splits.items():
+            for unit in {self.unit_of(sample) for sample in ids}:
+                splits.setdefault(unit, []).append(split)
+        return {unit: splits[unit] for unit in sorted(splits) if len(splits[unit]) > 1}
 
     @property
     def sources(self) -> list[str]:

@@ -42,12 +42,13 @@ def collect(raw: Path, target: Target, description: Path) -> Collection:
         role: _pictures(raw / role) for role in sorted({c.folder for c in channels} | {described.labels})
     }
     labelled = folders[described.labels]
+    known = set().union(*folders.values())
     handled: tuple[Handled, ...] = ()
     if described.shares is None:
         splits = _listed(raw, described, folders)
         listed = sorted({name for names in splits.values() for name in names})
         units = {name: _unit(labelled[name], described) for name in listed}
-        unlisted = sorted(set(labelled) - set(listed))
+        unlisted = sorted(known - set(listed))
         handled = tuple(Handled("folder-unlisted-left-out", name, 1) for name in unlisted)
     else:
         for role, pictures in folders.items():
@@ -66,6 +67,7 @@ def collect(raw: Path, target: Target, description: Path) -> Collection:
         read=partial(_read, folders, channels, described),
         units={name: unit for name, unit in units.items() if unit != name},
         handled=handled,
+        own=True,
     )
 
 
@@ -91,7 +93,7 @@ def _read(
         planes[item.channel.name] = Plane(image_HWC[..., item.plane], path)
     label = folders[described.labels][sample]
     if described.label_form == "ids":
-        return Scene(planes=planes, labels={"full": Plane(read_plane(label), label)})
+        return Scene(planes=planes, labels={"full": Plane(read_plane(label, indices=True), label)})
     colours_HWC = read_planes(label)
     if colours_HWC.shape[2] != 3:
         raise BenchError(f"{label}: has {colours_HWC.shape[2]} planes, expected 3 (label_form: colours)")

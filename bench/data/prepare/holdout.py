@@ -15,10 +15,12 @@ def hold_out(collection: Collection, share: float, dataset: str) -> Collection:
 
     Units are drawn by the hash of their names, so that neither their order nor one unit more moves the others far:
     the same units come in every study. A published `val` is kept under the name `published_val`, and scored
-    there where it is what papers score; a mirrored frame of a unit set aside is left out of both. Raises
-    BenchError for fewer than two units.
+    there where it is what papers score; a mirrored frame of a unit set aside is left out of both. A unit of which
+    the evaluation split has samples too is never chosen: what selects must not resemble what is scored. `dataset`
+    names the data, not the study's key of them. Raises BenchError for fewer than two units, or none to choose.
     """
     training = collection.splits["train"]
+    scored = {collection.unit_of(sample) for sample in collection.splits[collection.evaluation_split]}
     units = sorted(
         {collection.unit_of(sample) for sample in training},
         key=lambda unit: (seed_for("holdout", dataset, unit), unit),
@@ -28,7 +30,13 @@ def hold_out(collection: Collection, share: float, dataset: str) -> Collection:
             f"the training split has {len(units)} {collection.unit} ({', '.join(units)}); a part to validate on is "
             "drawn by whole ones and needs at least 2: use selection: official"
         )
-    aside = set(units[: min(max(round(share * len(units)), 1), len(units) - 1)])
+    free = [unit for unit in units if unit not in scored]
+    if not free:
+        raise BenchError(
+            f"each {collection.unit} of the training split has samples in {collection.evaluation_split} too; none is "
+            "left to validate on: use selection: official"
+        )
+    aside = set(free[: min(max(round(share * len(units)), 1), len(units) - 1)])
     chosen = [sample for sample in training if collection.unit_of(sample) in aside]
     mirrored = [sample for sample in chosen if sample in collection.flips]
     splits = {name: ids for name, ids in collection.splits.items() if name != "val"}

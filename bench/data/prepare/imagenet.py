@@ -4,6 +4,7 @@ A class index is the place of its WNID in sorted order, as timm and torchvision 
 otherwise: its ILSVRC ids are mapped through `meta.mat`, where the synsets without children are the classes.
 """
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ VAL = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG$")
 WNID = re.compile(r"n\d{8}$")
 SUFFIXES = (".jpeg", ".jpg", ".png")
 DEVKIT = "ILSVRC2012_devkit_t12"
+WNIDS_SHA256 = "385e0240499426c022b773be1ae4da780f057b89c9694c7f47199f62746b6edd"
+"""Of ImageNet-1K's 1,000 WNIDs, sorted, one a line (timm's imagenet_synsets.txt)."""
 Photographs = tuple[tuple[str, int], ...]
 """Path and class index of each photograph; plain strings, since there are more than a million."""
 
@@ -89,12 +92,19 @@ def collect_folders(raw: Path) -> Photos:
     )
 
 
+def is_imagenet(photos: Photos) -> bool:
+    """Say whether the classes are the 1,000 synsets of ImageNet-1K."""
+    wnids = "\n".join(wnid for wnid, _ in photos.classes)
+    return hashlib.sha256(wnids.encode()).hexdigest() == WNIDS_SHA256
+
+
 def check_counts(photos: Photos, raw: Path) -> None:
     """Raise BenchError unless the splits have the published numbers of photographs."""
     for split, expected in IMAGENET1K.expected_counts.items():
         if (found := len(photos.splits[split])) != expected:
             raise BenchError(
                 f"{raw}: {found} photographs in {split}, published are {expected}; acquire it again"
+                ", or give a study of fewer another scale than full"
             )
 
 

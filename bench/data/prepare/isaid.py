@@ -18,7 +18,7 @@ import numpy as np
 from bench.catalog.entry import Channel
 from bench.catalog.isaid import ISAID
 from bench.data.pictures import read_planes
-from bench.data.prepare.collection import Collection, Plane, Scene, by_key, require_pairs
+from bench.data.prepare.collection import Collection, Handled, Plane, Scene, by_key, require_pairs
 from bench.data.prepare.labels import ids_of_colours
 from bench.errors import BenchError
 from bench.study.datasets import Target
@@ -32,7 +32,7 @@ SPLIT = re.compile(r"(?:.*[_-])?(train|val|test)$")
 def collect(raw: Path, target: Target) -> Collection:
     """Return the source images of train and val; papers evaluate on val, so does the harness."""
     channels = tuple(c for name in target.channels for c in ISAID.channels if c.name == name)
-    found = [(path, _split(path, raw)) for path in raw.rglob("*.png")]
+    found = [(path, _split(path, raw)) for path in raw.rglob("*") if path.suffix.lower() == ".png"]
     files: dict[str, tuple[Path, Path]] = {}
     splits: dict[str, tuple[str, ...]] = {"train": (), "val": (), "test": ()}
     for split in ("train", "val"):
@@ -74,7 +74,9 @@ def read_pair(files: Mapping[str, tuple[Path, Path]], channels: tuple[Channel, .
     ids_HW = ids_of_colours(colours_HWC[..., :3], ISAID.classes, mask)
     del colours_HWC
     image_HWC = read_planes(image)
+    handled: tuple[Handled, ...] = ()
     if image_HWC.shape[2] == 1:  # a few DOTA images are grey
+        handled = (Handled("isaid-grey-repeated", sample, image_HWC.size),)
         image_HWC = np.broadcast_to(image_HWC, (*image_HWC.shape[:2], 3))
     if image_HWC.shape[2] not in (3, 4):
         raise BenchError(f"{image}: has {image_HWC.shape[2]} planes, expected grey or colour")
@@ -82,6 +84,7 @@ def read_pair(files: Mapping[str, tuple[Path, Path]], channels: tuple[Channel, .
     return Scene(
         planes={c.name: Plane(image_HWC[..., names.index(c.name)], image) for c in channels},
         labels={"full": Plane(ids_HW, mask)},
+        handled=handled,
     )
 
 

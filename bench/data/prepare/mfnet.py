@@ -83,7 +83,7 @@ def _read(root: Path, channels: tuple[Channel, ...], sample: str) -> Scene:
         raise BenchError(f"{image}: has {image_HWC.shape[2]} planes, expected 4 (red, green, blue, thermal)")
     return Scene(
         planes={c.name: Plane(image_HWC[..., names.index(c.name)], image) for c in channels},
-        labels={"full": Plane(read_plane(label), label)},
+        labels={"full": Plane(read_plane(label, indices=True), label)},
     )
 
 
@@ -107,8 +107,11 @@ def _test_groups(root: Path, test: list[str], excluded: set[str]) -> dict[str, s
 
 
 def _unlisted(root: Path, known: set[str]) -> list[str]:
-    """Return the frames that no list names, sorted; mirrored ones that the authors' script wrote are none."""
-    frames = {path.stem for path in (root / "images").glob("*.png") if NAME.match(path.stem)}
+    """Return the frames, of image or label, that no list names, sorted; mirrored ones that the authors' script
+    wrote are none.
+    """
+    pictures = [path for folder in ("images", "labels") for path in (root / folder).iterdir()]
+    frames = {path.stem for path in pictures if path.suffix.lower() == ".png" and NAME.match(path.stem)}
     return sorted(name for name in frames - known if not name.endswith("_flip"))
 
 

@@ -32,6 +32,7 @@ from bench.study.datasets import Target
 
 FRAME = re.compile(r"(?P<bag>.+?)(_rect)?(_rgb)?_frame\d+$")
 COLOURS = ("red", "green", "blue")
+FOLDERS = ("rgb", "thermal", "thermal_raw", "depth", "labels")
 THERMAL = ("thermal", "thermal_raw")
 INPAINT = "thermal-inpaint"
 
@@ -42,18 +43,21 @@ def collect(raw: Path, target: Target) -> Collection:
     channels = tuple(c for name in target.channels for c in PST900.channels if c.name == name)
     folders = sorted({_folder(channel.name) for channel in channels} | {"labels"})
     files: dict[str, dict[str, Path]] = {}
+    left_out: list[Handled] = []
     splits: dict[str, tuple[str, ...]] = {"train": (), "val": (), "test": ()}
     for split in ("train", "test"):
-        indices = {
-            folder: by_key((root / split / folder).glob("*.png"), lambda path: path.stem)
-            for folder in folders
-        }
+        indices = {folder: _frames(root / split / folder) for folder in folders}
         for folder in folders:
             if folder != "labels":
                 require_pairs(
                     indices[folder], indices["labels"], (f"a picture in {folder}/", "one in labels/")
                 )
         splits[split] = tuple(sorted(indices["labels"]))
+        # What the study does not read is compared too, and named where it has frames more.
+        unread = [_frames(root / split / folder) for folder in FOLDERS if folder not in folders]
+        for sample in sorted(set().union(*unread) - set(splits[split])):
+            count = sum(sample in frames for frames in unread)
+            left_out.append(Handled("pst900-unlabelled-left-out", sample, count))
         for sample in splits[split]:
             if sample in files:
                 raise BenchError(
@@ -73,6 +77,7 @@ def collect(raw: Path, target: Target) -> Collection:
         read=partial(_read, files, channels, INPAINT in target.rules),
         units={sample: _bag(paths["labels"]) for sample, paths in files.items()},
         published={split: len(ids) for split, ids in splits.items() if ids},
+        handled=tuple(left_out),
     )
 
 
@@ -98,7 +103,9 @@ def _read(
             plane_HW = fill_holes(plane_HW, path) if inpaint else plane_HW
         planes[channel.name] = Plane(plane_HW, path)
     label = files[sample]["labels"]
-    return Scene(planes=planes, labels={"full": Plane(read_plane(label), label)}, handled=tuple(handled))
+    return Scene(
+        planes=planes, labels={"full": Plane(read_plane(label, indices=True), label)}, handled=tuple(handled)
+    )
 
 
 def fill_holes(plane_HW: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -112,6 +119,12 @@ def fill_holes(plane_HW: NDArray[Any], path: Path) -> NDArray[Any]:
     rows, columns = distance_transform_edt(holes, return_distances=False, return_indices=True)
     filled: NDArray[Any] = np.ascontiguousarray(plane_HW[rows, columns])
     return filled
+
+
+def _frames(folder: Path) -> dict[str, Path]:
+    """Return the pictures of a folder by frame; none where there is no such folder."""
+    pictures = folder.iterdir() if folder.is_dir() else ()
+    return by_key(pictures, lambda path: path.stem if path.suffix.lower() == ".png" else None)
 
 
 def _folder(channel: str) -> str:

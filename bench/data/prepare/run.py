@@ -11,6 +11,7 @@ from bench.catalog.entry import Geometry
 from bench.catalog.index import CATALOG
 from bench.data.acquire import read_acquired
 from bench.data.manifest import ClassificationManifest, SegmentationManifest, code_version
+from bench.data.own_folder import require_unchanged
 from bench.data.patches import patch_windows
 from bench.data.prepare import folder, imagenet, isaid, mfnet, photographs, potsdam, pst900
 from bench.data.prepare.arrays import write_collection
@@ -23,7 +24,7 @@ from bench.errors import BenchError, RequestError
 from bench.record import digest_of, sha256_file
 from bench.study.datasets import PretrainData, Target
 
-VERSION = 1
+VERSION = 2
 """Raised when the arrays change without the package's version; what an older one had finished is made anew."""
 IMAGENET_MEAN = [123.675, 116.28, 103.53]
 IMAGENET_STD = [58.395, 57.12, 57.375]
@@ -53,16 +54,19 @@ def prepare_target(
     for a full disk, leaving no `prepared/` and no manifest.
     """
     (out / "manifest.json").unlink(missing_ok=True)
-    sources = read_acquired(out / "acquired.json").sources
+    sources = _sources(name, raw, out)
     described = description or raw / "dataset.yaml"
     collection = _collect(name, target, raw, described, scale)
     if target.selection == "holdout":
-        collection = hold_out(collection, target.holdout, name)
+        # By what the data are, not by the study's key of them: the same units in every study.
+        collection = hold_out(collection, target.holdout, target.path or target.source or name)
     if target.source == "folder" and not described.resolve().is_relative_to(raw.resolve()):
         sources = [*sources, _source(described)]
     geometry = _geometry(name, target, described)
     with _work(out, digest, sources) as workbench:
         found = write_collection(collection, target.per_tile, workbench, workers=workers)
+        if target.source == "folder":
+            _check_classes(name, collection, found["class_pixels"]["train"])
         patches = _count_patches(collection, found["samples"], geometry)
         if scale == "full" and (target.split, target.selection) == ("official", "official"):
             _check_patches(name, geometry, patches)
@@ -105,20 +109,20 @@ def prepare_classification(
 ) -> None:
     """Pack the photographs of the classification data below `out/prepared/` and write `out/manifest.json`.
 
-    `raw`: ImageNet's unpacked archives, or a user's own folder (source `folders`). Mean and std are
-    ImageNet's published ones at scale full and measured on the training split otherwise. `workers`, resuming and
-    errors as above.
+    `raw`: ImageNet's unpacked archives, or a user's own folder (source `folders`). At scale full,
+    ImageNet (its archives, or folders of its 1,000 synsets) is counted, and mean and std are its published ones; of
+    all else they are measured on the training split. `workers`, resuming and errors as above.
     """
     (out / "manifest.json").unlink(missing_ok=True)
-    sources = read_acquired(out / "acquired.json").sources
-    full = scale == "full"
+    sources = _sources(name, raw, out)
     photos = imagenet.collect_folders(raw) if data.source == "folders" else imagenet.collect_archives(raw)
-    if full and data.source == "imagenet1k":
+    published = scale == "full" and (data.source == "imagenet1k" or imagenet.is_imagenet(photos))
+    if published:
         imagenet.check_counts(photos, raw)
     size = data.size if data.form == "decoded" else None
     with _work(out, digest, sources) as workbench:
         train, total, train_handled = photographs.pack(
-            photos.splits["train"], "train", workbench, size=size, measure=not full, workers=workers
+            photos.splits["train"], "train", workbench, size=size, measure=not published, workers=workers
         )
         val, _, val_handled = photographs.pack(
             photos.splits["val"], "val", workbench, size=size, measure=False, workers=workers
@@ -140,6 +144,14 @@ def prepare_classification(
             handled=[*train_handled, *val_handled],
             sources=sources,
         ).write(out / "manifest.json")
+
+
+def _sources(name: str, raw: Path, out: Path) -> list[dict[str, Any]]:
+    """Return what was acquired. Raises BenchError if a user's own folder is not as it was then."""
+    acquired = read_acquired(out / "acquired.json")
+    if acquired.kind == "folder":
+        require_unchanged(name, raw, acquired.sources, out / "acquired.json")
+    return acquired.sources
 
 
 @contextmanager
@@ -198,6 +210,18 @@ def _check_patches(name: str, geometry: Geometry | None, patches: dict[str, int]
         raise BenchError(
             f"{name}: geometry {geometry.name} gives {patches} patches by split, published are {geometry.counts}; "
             "images are missing or of another size: acquire it again"
+        )
+
+
+def _check_classes(name: str, collection: Collection, pixels: list[int]) -> None:
+    """Raise BenchError for a class that no training label shows: it cannot be learnt, and is likely misread."""
+    absent = [c.name for c, count in zip(collection.classes, pixels, strict=True) if count == 0]
+    if absent:
+        ignored = f", and {collection.ignore_index} is ignored" if collection.ignore_index is not None else ""
+        raise BenchError(
+            f"{name}: no pixel of the training split's {len(collection.splits['train'])} labels is of class "
+            f"{', '.join(absent)} (classes are 0..{len(pixels) - 1} in the labels{ignored}): correct the labels, "
+            "ignore_index or classes of the description, or the split"
         )
 
 
