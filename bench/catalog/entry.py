@@ -26,6 +26,14 @@ class LabelClass:
 
 
 @dataclass(frozen=True)
+class Members:
+    """Files that the published archive has: a regular expression searched in their paths, and how many there are."""
+
+    pattern: str
+    at_least: int = 1
+
+
+@dataclass(frozen=True)
 class Archive:
     """One published file, by the path under which a user places it below the dataset's folder.
 
@@ -48,6 +56,8 @@ class Archive:
     """Folder below raw/ in which it is unpacked; None: its own path without the suffix."""
     inner_tars: bool = False
     """Whether each tar inside is unpacked too, to a folder of its name."""
+    holds: tuple[Members, ...] = ()
+    """What is asked of an archive without a published digest before its own is recorded at first use."""
 
     @property
     def suffix(self) -> str:

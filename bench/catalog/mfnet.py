@@ -1,6 +1,6 @@
 """MFNet."""
 
-from bench.catalog.entry import BLUE, GREEN, RED, Archive, Channel, Defect, Entry, named_classes
+from bench.catalog.entry import BLUE, GREEN, RED, Archive, Channel, Defect, Entry, Members, named_classes
 
 MFNET = Entry(
     name="mfnet",
@@ -50,7 +50,7 @@ MFNET = Entry(
         ),
         Defect(
             rule="mfnet-unlisted-left-out",
-            what="frames in images/ that neither a list nor black_list.txt names are left out, and named",
+            what="frames in images/ or labels/ that neither a list nor black_list.txt names are left out, and named",
             source="here: every file is accounted for",
         ),
         Defect(
@@ -60,11 +60,26 @@ MFNET = Entry(
             source="MFNet-pytorch util/MF_dataset.py",
         ),
     ),
-    # Neither size nor digest is published.
-    archives=(Archive("ir_seg_dataset.zip"),),
+    # Neither size nor digest is published; 1,569 frames are (MFNet-pytorch README). It is fetched by hand because the
+    # page links a folder and the id of the file inside is published nowhere.
+    archives=(
+        Archive(
+            "ir_seg_dataset.zip",
+            holds=(
+                Members(r"images/\d+[DN]\.png$", 1_569),
+                Members(r"labels/\d+[DN]\.png$", 1_569),
+                Members(r"train\.txt$"),
+                Members(r"val\.txt$"),
+                Members(r"test\.txt$"),
+                Members(r"test_day\.txt$"),
+                Members(r"test_night\.txt$"),
+            ),
+        ),
+    ),
     unit="frame",
     where="https://www.mi.t.u-tokyo.ac.jp/static/projects/mil_multispectral/ (it links a Google Drive folder, "
-    "https://drive.google.com/drive/folders/18BQFWRfhXzSuMloUmtiBRFrr6NSrf8Fw)",
+    "https://drive.google.com/drive/folders/18BQFWRfhXzSuMloUmtiBRFrr6NSrf8Fw; by hand, for the id of the "
+    "file in it is not known)",
     terms="research use",
     citation="Q. Ha et al., MFNet: Towards Real-Time Semantic Segmentation for Autonomous Vehicles with "
     "Multi-Spectral Scenes, IROS 2017",

@@ -1,6 +1,17 @@
 """ISPRS Potsdam."""
 
-from bench.catalog.entry import BLUE, GREEN, RED, Archive, Channel, Defect, Entry, Geometry, named_classes
+from bench.catalog.entry import (
+    BLUE,
+    GREEN,
+    RED,
+    Archive,
+    Channel,
+    Defect,
+    Entry,
+    Geometry,
+    Members,
+    named_classes,
+)
 
 POTSDAM = Entry(
     name="potsdam",
@@ -31,7 +42,8 @@ POTSDAM = Entry(
         "without-7_10": "23 tiles train, 14 evaluate: tile 7_10, whose annotation is reported to be faulty, is left "
         "out (the family of GeoSeg)",
         "without-7_10-val-2_10": "22 tiles train, 2_10 validates, 14 evaluate (some of the family of GeoSeg)",
-        "18-6": "18 of the 24 labelled tiles train, 6 of them evaluate (SSRS: work on colours, infrared and height)",
+        "18-6": "18 of the 24 labelled tiles train, 6 of them evaluate (SSRS: work on colours, infrared and height); a "
+        "split 17/6/14 is reported too, but no source names its tiles, so there is none here",
         "full": "every pixel is labelled; black is an error",
         "eroded": "3 pixels along each border between objects are black and ignored",
         "512/512": "patches of 512 pixels without overlap but at the last row and column: what mmsegmentation does",
@@ -66,14 +78,21 @@ POTSDAM = Entry(
         ),
     ),
     archives=(
-        Archive("1_DSM.zip"),
-        Archive("1_DSM_normalisation.zip", optional=True),
-        Archive("2_Ortho_RGB.zip", optional=True),
-        Archive("3_Ortho_IRRG.zip", optional=True),
+        Archive("1_DSM.zip", holds=(Members(r"dsm_potsdam_\d+_\d+\.tif$", 38),)),
+        Archive(
+            "1_DSM_normalisation.zip",
+            optional=True,
+            holds=(Members(r"dsm_potsdam_\d+_\d+_normalized_lastools\.jpg$", 38),),
+        ),
+        Archive("2_Ortho_RGB.zip", optional=True, holds=(Members(r"top_potsdam_\d+_\d+_RGB\.tif$", 38),)),
+        Archive("3_Ortho_IRRG.zip", optional=True, holds=(Members(r"top_potsdam_\d+_\d+_IRRG\.tif$", 38),)),
         # md5: torchgeo datasets/potsdam.py; its entry for 5_Labels_all.zip is no valid md5.
         Archive("4_Ortho_RGBIR.zip", "c4a8f7d8c7196dd4eba4addd0aae10c1"),
-        Archive("5_Labels_all.zip"),
-        Archive("5_Labels_all_noBoundary.zip"),
+        Archive("5_Labels_all.zip", holds=(Members(r"top_potsdam_\d+_\d+_label\.tif$", 38),)),
+        Archive(
+            "5_Labels_all_noBoundary.zip",
+            holds=(Members(r"top_potsdam_\d+_\d+_label_noBoundary\.tif$", 38),),
+        ),
     ),
     # About 13.3 GB, as reported.
     bundle=Archive(

@@ -1,6 +1,6 @@
 """PST900."""
 
-from bench.catalog.entry import BLUE, GREEN, RED, Archive, Channel, Defect, Entry, named_classes
+from bench.catalog.entry import BLUE, GREEN, RED, Archive, Channel, Defect, Entry, Members, named_classes
 
 PST900 = Entry(
     name="pst900",
@@ -26,15 +26,16 @@ PST900 = Entry(
     protocols={
         "official": "597 frames train, 288 evaluate; there is no validation split. Frames of one bag are neighbours "
         "in time, so a hold-out is drawn by bag",
-        "thermal-inpaint": "zero-valued holes of thermal and thermal_raw are filled from their surroundings; unset, "
-        "they stay zero and are counted",
+        "thermal-inpaint": "each zero-valued pixel of thermal and thermal_raw takes the value of the nearest pixel "
+        "that has one, which is not the authors' Telea in-painting; unset, they stay zero and are counted",
     },
     rules=("thermal-inpaint",),
     defects=(
         Defect(
             rule="pst900-{thermal}-holes-{kept}",
             what="thermal has zero-valued holes where the projection onto the colour camera saw nothing; they are "
-            "counted and kept, or filled where a study asks for thermal-inpaint: most public code does not fill them",
+            "counted and kept, or filled by the nearest value where a study asks for thermal-inpaint: most public code "
+            "does not fill them",
             source="pst900_thermal_rgb toolkit (fills them: Telea, radius 10)",
         ),
         Defect(
@@ -43,12 +44,32 @@ PST900 = Entry(
             "latter are expected",
             source="Sigma configs/config_pst900.py",
         ),
+        Defect(
+            rule="pst900-unlabelled-left-out",
+            what="frames without a label in folders that a study does not read are left out, and named with the number "
+            "of such folders; in folders that it reads they are an error",
+            source="here: every file is accounted for",
+        ),
+        Defect(
+            rule="unit-in-two-splits",
+            what="a bag with frames in train and in test stays where the published split has it, and is named; a part "
+            "held out to validate on never takes it",
+            source="here: counted when the archives are prepared",
+        ),
     ),
     # 1.4 GB as the README says; neither exact size nor digest is published.
     archives=(
         Archive(
             "PST900_RGBT_Dataset.zip",
             url="https://www.dropbox.com/s/5eyfi503gp5ri8d/PST900_RGBT_Dataset.zip?dl=1",
+            holds=(
+                Members(r"train/rgb/[^/]+\.png$", 597),
+                Members(r"train/thermal/[^/]+\.png$", 597),
+                Members(r"train/labels/[^/]+\.png$", 597),
+                Members(r"test/rgb/[^/]+\.png$", 288),
+                Members(r"test/thermal/[^/]+\.png$", 288),
+                Members(r"test/labels/[^/]+\.png$", 288),
+            ),
         ),
     ),
     unit="bag",
