@@ -106,6 +106,18 @@ class Checkpoints:
             raise BenchError(f"{path}: cannot be resumed from ({reason})") from None
         return dict(restored)
 
+    def drop_from(self, step: int) -> None:
+        """Remove the states after `step` or more steps: no finite loss followed from them."""
+        for held in self.steps():
+            if held >= step:
+                say(f"{self.path(held)}: removed, since step {held} was not finite; the one before it serves")
+                self._remove(held)
+
+    def last_before(self, step: int) -> str:
+        """Say where the newest state after fewer than `step` steps lies, or that there is none."""
+        held = next((held for held in self.steps() if held < step), None)
+        return "none yet" if held is None else f"{self.path(held)}, after step {held}"
+
     def clear(self) -> None:
         """Remove all checkpoints, once the run's results stand under their final names."""
         for path in self._files():

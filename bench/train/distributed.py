@@ -7,6 +7,7 @@ micro-batches, and whatever is drawn for an image is a function of its position.
 """
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.errors import RequestError
+from bench.errors import BenchError, RequestError
 
 TIMEOUT = timedelta(hours=12)
 """How long one process waits for another: a second writer of a run waits for the first within it."""
@@ -83,7 +84,8 @@ class Ranks:
 def process_group(device: torch.device) -> Iterator[Ranks]:
     """Join the processes of this training, and leave them at the end; alone where the environment names none.
 
-    CUDA tensors go over NCCL, those of the host over gloo.
+    CUDA tensors go over NCCL, those of the host over gloo. Raises BenchError when another process is gone, by whatever
+    it died: it may have had no time to say so itself.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -92,17 +94,33 @@ def process_group(device: torch.device) -> Iterator[Ranks]:
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group(backend, timeout=TIMEOUT)
     try:
+        dist.init_process_group(backend, timeout=TIMEOUT)
         yield Ranks(dist.get_rank(), dist.get_world_size())
+    except RuntimeError as error:
+        if not _says_that_another_is_gone(error):
+            raise
+        # gloo begins with the place in its own source and ends with what such an error may mean.
+        reason = re.sub(r"^\[[^]]*\] *|\. This .*", "", str(error).strip().splitlines()[0])
+        raise BenchError(
+            f"process {os.environ['RANK']} of {world}: another process of this training is gone, so this one ends too "
+            f"({reason}); the same command goes on from the last state"
+        ) from None
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _says_that_another_is_gone(error: RuntimeError) -> bool:
+    """Say whether an exchange failed: NCCL's errors have a type of their own, gloo's only its name in the text."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
 
 
 def averaging(network: nn.Module) -> nn.Module:
     """Return the network such that its gradients are averaged over all processes as they are computed.
 
-    Weights are equal from the start, and there is no batch norm whose buffers would have to be kept so.
+    Weights are equal from the start. Buffers are not exchanged: a classifier has none, and a segmenter's batch norm
+    sees the batch of all processes by itself (`batch_norm`), or is each process's own where a recipe says so.
     """
     with warnings.catch_warnings():
         # Newer versions call it forward_sync_buffers, which older ones do not know.

@@ -38,7 +38,7 @@ from bench.train.segmenter import (
     start_model,
 )
 from bench.train.selection import Best, data_warnings, loss_warnings, validation_miou
-from bench.train.state import TrainingState, autocast_type
+from bench.train.state import TrainingState, autocast_type, gradient_scaler, name_of, say_precision
 
 ROWS = 100
 """Rows of the loss log, spread over the iterations."""
@@ -51,9 +51,9 @@ def finetune(run: FinetuneRun, *, device: str, workers: int) -> None:
 
     Resumes from the last checkpoint of the same digest; ends bit-equal to an undisturbed run on the CPU. Started as
     one of several processes (see `bench.train.distributed`) it trains together with the others. Raises
-    BenchError if the prepared data or the pre-trained weights are not those that the run's digest names, or if
-    the loss stops being a number; RequestError for a batch that cannot be divided as asked; Preempted, with the
-    state on disk, after SIGTERM.
+    BenchError if the prepared data or the pre-trained weights are not those that the run's digest names, if a loss,
+    gradient norm or weight is not finite, or for a state in another precision; RequestError for a batch that
+    cannot be divided as asked; Preempted, with the state on disk, after SIGTERM.
     """
     folder, place = Path(run.folder), torch.device(device)
     with process_group(place) as ranks, ExitStack() as held:
@@ -112,8 +112,10 @@ def _finetune(
         betas=recipe.betas,
         device=device,
     )
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
-    training = TrainingState(model, optimizer, scaler)
+    scaler = gradient_scaler(precision, device)
+    training = TrainingState(model, optimizer, scaler, precision=precision)
+    if ranks.first:
+        say_precision(label, recipe.amp, precision, device)
 
     # 4. Resume.
     key = state_key(run.digest, Path(run.manifest))
@@ -123,7 +125,7 @@ def _finetune(
     seconds_before = 0.0
     if start:
         state = state or checkpoints.read(start, device)
-        training.restore(state["training"])
+        training.restore(state["training"], checkpoints.path(start))
         best.restore(state["best"])
         seconds_before = state["seconds"]
     preemption.begin()
@@ -131,12 +133,11 @@ def _finetune(
         log = CsvLog(folder / "state" / "log.csv", ("lr", "loss", "decode", "auxiliary"), resumed=start)
     if ranks.first and recipe.validate_every:
         validation = CsvLog(folder / "state" / "validation.csv", ("mIoU",), resumed=start)
-    good = f"{checkpoints.path(start)}, after step {start}" if start else "none yet"
 
     # 5. Loop.
     network: Any = averaging(model) if ranks.world > 1 else model
     model.train()
-    guard, saved, save_seconds = FiniteGuard(device, ranks), time.monotonic(), 0.0
+    guard, saved, save_seconds = FiniteGuard(device, ranks, checkpoints), time.monotonic(), 0.0
     every = max(1, steps // ROWS)
     batches = training_crops(
         store, recipe, labels=run.labels, seed=seed, start=start, stop=steps, workers=workers, device=device,
@@ -181,13 +182,13 @@ def _finetune(
 
             done = step + 1
             if done % every == 0 or done == steps:
-                guard.check(label, good)
+                guard.check(label)
                 decode, side = (ranks.sum(losses) / ranks.world).tolist()
                 final = decode + recipe.aux_weight * side
                 if ranks.first:
                     log.write(done, lr, final, decode, side)
             if recipe.validate_every and (done % recipe.validate_every == 0 or done == steps):
-                guard.check(label, good)
+                guard.check_state(step, training, label)
                 score = validation_miou(model, store, recipe, run.labels, mean=mean, std=std, ranks=ranks)
                 if ranks.first:
                     validation.write(done, score)
@@ -196,7 +197,7 @@ def _finetune(
             due = ranks.first and time.monotonic() - saved >= max(CHECKPOINT_SECONDS, save_seconds * PAUSE)
             stop, due = ranks.any(preemption.requested, due)
             if stop or due or done == steps:
-                guard.check(label, good)
+                guard.check_state(step, training, label)
                 if ranks.first:
                     writing = time.monotonic()
                     checkpoints.save(
@@ -209,11 +210,12 @@ def _finetune(
                     )
                     best.forget_others()
                     saved, save_seconds = time.monotonic(), time.monotonic() - writing
-                good = f"{checkpoints.path(done)}, after step {done}"
                 if stop and done < steps:
                     raise preemption.stopped(done, checkpoints.path(done))
             progress.update(**({"loss": float(losses[0])} if progress.due() else {}))
     preemption.all_saved(steps, checkpoints.path(steps))
+    guard.check_state(steps - 1, training, label)
+    training.check_scale(label, steps)
     if not ranks.first:
         return
 
@@ -237,6 +239,7 @@ def _finetune(
         "digest": run.digest,
         "scene": {
             "channels": [{key: channel[key] for key in ("name", "dtype")} for channel in store.channels],
+            "per_tile": store.per_tile_channels,
             "classes": [{key: item[key] for key in ("name", "colour")} for item in store.classes],
             "window": recipe.crop,
             # Two thirds of the window, the stride of the official single-scale evaluations.
@@ -274,7 +277,7 @@ def _finetune(
             "manifest_sha256": sha256_file(Path(run.manifest)),
             "start_sha256": start_sha256,
             "scale": run.scale,
-            "precision": str(precision or torch.float32).removeprefix("torch."),
+            "precision": name_of(precision),
             "processes": ranks.world,
             "micro_batch": share.images,
             # Operations that had no deterministic algorithm although one was asked for; None: not asked.

@@ -1,4 +1,4 @@
-"""Start one pre-training as several processes of this machine, one a GPU, and end them together.
+"""Start one training or evaluation as several processes of this machine, one a GPU, and end them together.
 
 torchrun's job with two differences: the exit code of the training is passed on (75 says that it was
 pre-empted), and the GPUs are taken from the slots that the jobs of this machine share. Over several machines
@@ -96,7 +96,7 @@ def _place(processes: int) -> dict[str, str]:
 
 def _ended(children: Sequence[subprocess.Popen[bytes]]) -> int:
     """Wait for all processes; once one has failed, end the others, which would wait for it for ever."""
-    deadline = float("inf")
+    deadline, ended_here = float("inf"), list[subprocess.Popen[bytes]]()
     while running := [child for child in children if child.poll() is None]:
         failed = [rank for rank, child in enumerate(children) if child.returncode]
         if failed:
@@ -106,12 +106,25 @@ def _ended(children: Sequence[subprocess.Popen[bytes]]) -> int:
             for child in running:
                 child.kill()
                 child.wait()
+                ended_here.append(child)
         time.sleep(0.05)
+    for rank, child in enumerate(children):
+        if child.returncode < 0 and child not in ended_here:
+            say(
+                f"process {rank} was {_killed_by(-child.returncode)}; the same command goes on from the last state"
+            )
     codes = [child.returncode for child in children]
     if Preempted.exit_code in codes:
         return Preempted.exit_code
     # What a process says of itself is worth more than that another one was killed for it.
     return next((code for code in codes if code > 0), 1 if any(codes) else 0)
+
+
+def _killed_by(number: int) -> str:
+    """Return the words for a death by a signal."""
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    # Nobody else says so: the kernel's own log does, where users seldom look.
+    return f"killed by {name}" + (" (the system does so where memory runs out)" if name == "SIGKILL" else "")
 
 
 def _show(children: Sequence[subprocess.Popen[bytes]], voices: Sequence[IO[str]]) -> None:

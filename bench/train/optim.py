@@ -74,8 +74,10 @@ def cosine_lr(
         t < W:  warmup_lr + (peak - warmup_lr) t / W
         else:   min_lr + (peak - min_lr) (1 + cos(pi (t - W) / (T - W))) / 2
 
-    with W warm-up steps of T in all: the warm-up comes before the cosine, as in both official recipes and in
-    timm's CosineLRScheduler with `warmup_prefix`.
+    with W warm-up steps of T in all: the warm-up comes before the cosine, as in timm's CosineLRScheduler with
+    `warmup_prefix`. Both official recipes deviate from it by at most one step of the warm-up, (peak - warmup_lr) / W:
+    ConvNeXt's `cosine_scheduler` divides its warm-up by W - 1 and so has the peak at step W - 1 too; Swin's training
+    loop sets the rate after the optimizer's step, so that step t has the rate of t - 1.
     """
     if step < warmup_steps:
         return warmup_lr + (peak - warmup_lr) * step / warmup_steps

@@ -27,7 +27,7 @@ from bench.models.weights import save_weights
 from bench.progress import CsvLog, Progress
 from bench.record import Record, receipt, sha256_file
 from bench.seeds import seed_for
-from bench.strategies import channel_plan, natural_order, plan_generator
+from bench.strategies import channel_plan, plan_generator
 from bench.study.jobs import PretrainRun
 from bench.train.checkpoint import Checkpoints, finished, state_key
 from bench.train.distributed import Ranks, Share, averaging, process_group
@@ -36,8 +36,8 @@ from bench.train.mixing import mix_blocks, network_inputs
 from bench.train.optim import cosine_lr, set_lr
 from bench.train.preempt import Preemption
 from bench.train.standin import stand_in
-from bench.train.state import training_state
-from bench.train.validation import validate
+from bench.train.state import name_of, say_precision, training_state
+from bench.train.validation import natural_statistics, validate
 
 CHECKPOINT_SECONDS, PAUSE = 60.0, 100.0
 """Least time between checkpoints, in seconds and in times that writing one takes; no part in the result."""
@@ -57,8 +57,8 @@ def pretrain(run: PretrainRun, *, device: str, workers: int, micro: int | None =
     of several processes (see `bench.train.distributed`) it trains together with the others.
 
     The record is written last. Raises BenchError for data of another digest than the run's, a batch larger
-    than the training split, and a loss or gradient norm that is not finite; RequestError for a global batch that
-    cannot be divided as asked; Preempted, with the state on disk, after SIGTERM.
+    than the training split, a loss, gradient norm or weight that is not finite, and a state in another precision;
+    RequestError for a global batch that cannot be divided as asked; Preempted, with the state on disk, after SIGTERM.
     """
     folder, place = Path(run.folder), torch.device(device)
     with process_group(place) as ranks, ExitStack() as held:
@@ -111,6 +111,8 @@ def _pretrain(
 
     # 3. Optimizer, and with it the average of the weights and the scale of float16 gradients.
     training, precision = training_state(model, recipe, device)
+    if ranks.first:
+        say_precision(label, recipe.amp, precision, device)
     handed_on, other = training.averaged, model
     if recipe.hand_on == "last":
         handed_on, other = other, handed_on
@@ -122,7 +124,7 @@ def _pretrain(
     loss_sum, loss_count, seconds_before = torch.zeros((), dtype=torch.float64, device=device), 0, 0.0
     if start:
         state = state or checkpoints.read(start, device)
-        training.restore(state["training"])
+        training.restore(state["training"], checkpoints.path(start))
         loss_sum, loss_count = ranks.own(state["loss_sums"]), state["loss_count"]
         seconds_before = state["seconds"]
     preemption.begin()
@@ -130,14 +132,13 @@ def _pretrain(
         log = CsvLog(folder / "state" / "log.csv", ("epoch", "lr", "loss"), resumed=start)
     if ranks.first and recipe.validate_every:
         scores = CsvLog(folder / "state" / "validation.csv", ("epoch", "top1"), resumed=start)
-    good = f"{checkpoints.path(start)}, after step {start}" if start else "none yet"
 
     # 5. Loop.
     network: Any = torch.compile(model) if recipe.compile else model
     if ranks.world > 1:
         network = averaging(network)
     model.train()
-    guard, saved, save_seconds = FiniteGuard(device, ranks), time.monotonic(), 0.0
+    guard, saved, save_seconds = FiniteGuard(device, ranks, checkpoints), time.monotonic(), 0.0
     rows_at = {round(per_epoch * (row + 1) / ROWS_PER_EPOCH) for row in range(ROWS_PER_EPOCH)}
     batches = training_images(
         store, recipe, seed=seed, start=start, stop=steps, workers=workers, device=device,
@@ -207,31 +208,34 @@ def _pretrain(
 
             loss_sum, loss_count = loss_sum + loss, loss_count + 1
             if (step % per_epoch) + 1 in rows_at:
-                guard.check(label, good)
+                guard.check(label)
                 mean_loss = float(ranks.sum(loss_sum)) / (ranks.world * loss_count)
                 if ranks.first:
                     log.write(done, epoch, lr, mean_loss)
                 loss_sum, loss_count = torch.zeros_like(loss_sum), 0
+            # Before the state is saved, which says that all up to here is done.
+            if recipe.validate_every and done % (recipe.validate_every * per_epoch) == 0 and done < steps:
+                guard.check_state(step, training, label)
+                found = validate([handed_on.eval()], ("natural",), store, run, ranks, device, workers)
+                if ranks.first:
+                    scores.write(done, epoch + 1, float(found["top1/natural"].mean()))
+                model.train()
             due = ranks.first and time.monotonic() - saved >= max(CHECKPOINT_SECONDS, save_seconds * PAUSE)
             stop, due = ranks.any(preemption.requested, due)
             if stop or due or done == steps:
-                guard.check(label, good)
+                guard.check_state(step, training, label)
                 seconds = seconds_before + time.monotonic() - began
                 state = {"loss_sums": ranks.each(loss_sum), "loss_count": loss_count, "seconds": seconds}
                 if ranks.first:
                     writing = time.monotonic()
                     checkpoints.save(done, state | {"training": training.kept()})
                     saved, save_seconds = time.monotonic(), time.monotonic() - writing
-                good = f"{checkpoints.path(done)}, after step {done}"
                 if stop and done < steps:
                     raise preemption.stopped(done, checkpoints.path(done))
-            if recipe.validate_every and done % (recipe.validate_every * per_epoch) == 0 and done < steps:
-                found = validate([handed_on.eval()], ("natural",), store, run, ranks, device, workers)
-                if ranks.first:
-                    scores.write(done, epoch + 1, float(found["top1/natural"].mean()))
-                model.train()
             progress.update(**({"loss": loss.item(), "lr": lr} if progress.due() else {}))
     preemption.all_saved(steps, checkpoints.path(steps))
+    guard.check_state(steps - 1, training, label)
+    training.check_scale(label, steps)
 
     # 6. Select: the last weights, averaged where the recipe says so; validation images choose nothing.
     models = [handed_on] if other is handed_on else [handed_on, other]
@@ -248,14 +252,13 @@ def _pretrain(
 
     # 7. Write: weights and their spec, log, and last the record, which says that all of it is there.
     (folder / "record.json").unlink(missing_ok=True)
-    weights, natural = folder / "weights.safetensors", natural_order(n).tolist()
+    weights = folder / "weights.safetensors"
     spec = {
         "kind": "classifier",
         "architecture": run.spec["architecture"],
         "channels": n,
         "num_classes": store.num_classes,
-        "mean": [store.mean[source] for source in natural],
-        "std": [store.std[source] for source in natural],
+        **natural_statistics(run, store),
         "head": {"image_size": recipe.crop},
         "digest": run.digest,
     }
@@ -280,7 +283,7 @@ def _pretrain(
             "weights_sha256": sha256_file(weights),
             "manifest_sha256": sha256_file(Path(run.manifest)),
             "scale": run.scale,
-            "precision": str(precision or torch.float32).removeprefix("torch."),
+            "precision": name_of(precision),
             "processes": ranks.world,
             "micro_batch": share.images,
             # Operations that had no deterministic algorithm although one was asked for; None: not asked.

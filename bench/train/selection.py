@@ -73,6 +73,8 @@ class Best:
     def __init__(self, folder: Path, key: str) -> None:
         self.folder, self.key = folder / "state", key[:16]
         self.step, self.score = 0, float("-inf")
+        self.pointed = 0
+        """The best step that the checkpoint before this one points at: it serves should this one be dropped."""
 
     @property
     def path(self) -> Path:
@@ -98,12 +100,14 @@ class Best:
     def restore(self, kept: dict[str, float]) -> None:
         """Put back what `kept` returned."""
         self.step, self.score = int(kept["step"]), float(kept["score"]) if kept["step"] else float("-inf")
+        self.pointed = self.step
 
     def forget_others(self) -> None:
-        """Remove weights that no checkpoint points at any more: call it once a checkpoint is written."""
+        """Remove weights that neither kept checkpoint points at any more: call it once a checkpoint is written."""
         for path in self.folder.glob("best-*.safetensors"):
-            if path != self.path:
+            if path not in (self.path, self._file(self.pointed)):
                 path.unlink(missing_ok=True)
+        self.pointed = self.step
 
     def clear(self) -> None:
         """Remove the weights, once the run's results stand under their final names."""

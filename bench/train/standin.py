@@ -13,7 +13,7 @@ from bench.data.prepare.run import IMAGENET_MEAN, IMAGENET_STD
 from bench.data.store import ClassificationStore
 from bench.device import named, peak_memory
 from bench.errors import BenchError
-from bench.evaluate.top1 import hits, shares
+from bench.evaluate.top1 import Reader, hits, shares
 from bench.lock import say
 from bench.models.published import published_classifier
 from bench.models.weights import save_weights
@@ -33,21 +33,22 @@ def stand_in(
     began, recipe = time.monotonic(), run.recipe
     label = f"pretrain {run.backbone} {run.label} seed{run.repetition}"
 
-    # 1. Data.
+    # 1. Weights: a wrong file is named before anything else.
     store = ClassificationStore(Path(run.manifest), digest=run.inputs["manifest"])
+    model, digest = published_classifier(published, run.architecture, store.num_classes, recipe.crop)
+
+    # 2. Data.
     if [*map(float, store.mean), *map(float, store.std)] != [*IMAGENET_MEAN, *IMAGENET_STD]:
         raise BenchError(
             f"{run.manifest}: normalises by {list(store.mean)} and {list(store.std)}; {published.words} were trained "
             f"with {IMAGENET_MEAN} and {IMAGENET_STD}"
         )
 
-    # 2. Weights.
-    model, digest = published_classifier(published, run.architecture, store.num_classes, recipe.crop)
     say(f"{label}: {published.words} (SHA-256 {digest}) stand in; nothing is trained")
 
     # 3. Evaluate.
     found = hits(
-        [(model.to(device), run.channels)],
+        [Reader(model.to(device), run.channels, run.strategy, run.normalise)],
         ("natural", "reversed", "random"),
         store,
         crop=recipe.crop,

@@ -136,6 +136,17 @@ def test_an_unreadable_checkpoint_falls_back_to_the_one_before(tmp_path, capfd, 
     assert there(tmp_path) == names(5)
 
 
+def test_states_that_are_dropped_leave_those_before_them(tmp_path, capfd):
+    checkpoints = Checkpoints(tmp_path, OURS)
+    checkpoints.save(5, state(5))
+    checkpoints.save(10, state(10))
+    assert checkpoints.last_before(10) == f"{checkpoints.path(5)}, after step 5"
+    assert checkpoints.last_before(5) == "none yet"
+    checkpoints.drop_from(10)
+    assert there(tmp_path) == names(5)
+    assert "removed, since step 10 was not finite; the one before it serves" in capfd.readouterr().err
+
+
 def test_temporary_files_of_a_killed_writer_are_removed(tmp_path):
     checkpoints = Checkpoints(tmp_path, OURS)
     checkpoints.save(5, state(5))

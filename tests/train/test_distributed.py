@@ -49,6 +49,10 @@ def two(one, tmp_path_factory, forks):
     return run
 
 
+def lines_but_progress(said: str) -> list[str]:
+    return [line for line in said.splitlines() if "img/s" not in line]
+
+
 def losses(run) -> list[float]:
     with (Path(run.folder) / "log.csv").open() as stream:
         return [float(row["loss"]) for row in csv.DictReader(stream)]
@@ -172,8 +176,15 @@ def test_two_processes_give_the_losses_weights_and_scores_of_one(one, two):
 def test_two_processes_killed_and_started_again_give_the_bits_of_two_that_were_not(two, tmp_path, forks):
     run = replace(two, folder=str(tmp_path / "run"))
     # The second one dies in the middle of step 6; the first would wait for it.
-    codes, _ = forks.train(run, world=2, micro=2, die=("step", 6, 1))
-    assert codes[1] == -signal.SIGKILL and codes[0] != 0
+    codes, said = forks.train(run, world=2, micro=2, die=("step", 6, 1))
+    assert codes == [1, -signal.SIGKILL]
+    # The other one ends by a sentence and no traceback, without gloo's own file names and guesses.
+    (sentence,) = lines_but_progress(said)
+    assert sentence.startswith(
+        "process 0 of 2: another process of this training is gone, so this one ends too ("
+    )
+    assert sentence.endswith("); the same command goes on from the last state")
+    assert "Connection" in sentence and ".cc" not in sentence and "typically" not in sentence
     codes, said = forks.train(run, world=2, micro=2, every_step=False)
     assert codes == [0, 0] and "resuming after step 6\n" in said
     for name in ("weights.safetensors", "log.csv"):
@@ -229,6 +240,19 @@ def test_the_exit_code_is_that_of_the_process_that_has_a_reason(monkeypatch, cap
     assert together(python(script), 2, {}) == 1
     said = capfd.readouterr().err
     assert "process 1 of 2 failed; ending the others" in said and "process 1:\nout of luck" in said
+
+
+def test_a_process_that_was_killed_is_named_with_its_signal(monkeypatch, capfd):
+    monkeypatch.setattr(launch, "GRACE", 0.3)
+    # The second is killed, as by a machine without memory; the first waits for it and is ended here.
+    script = "import time; rank and os.kill(os.getpid(), 9); time.sleep(60)"
+    assert together(python(script), 2, {}) == 1
+    said = capfd.readouterr().err.splitlines()
+    assert said == [
+        "process 1 of 2 failed; ending the others",
+        "process 1 was killed by SIGKILL (the system does so where memory runs out); the same command goes on from the "
+        "last state",
+    ]
 
 
 def test_sigterm_is_passed_on_to_all(tmp_path):

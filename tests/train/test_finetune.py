@@ -27,6 +27,7 @@ from bench.train.finetune import finetune
 from bench.train.pretrain import pretrain
 from bench.train.segmenter import counted_pixels, segmentation_loss, start_model
 from bench.train.selection import data_warnings, flat
+from bench.train.state import TrainingState
 
 OUTPUTS = ("weights.safetensors", "weights.json", "log.csv")
 
@@ -165,6 +166,43 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name(scenes, tmp_path, monke
     assert not list(tmp_path.rglob("record.json"))
 
 
+def test_weights_that_the_last_step_made_not_finite_are_not_handed_on(scenes, tmp_path, monkeypatch):
+    update, taken = TrainingState.update, []
+
+    def spoiled(self, clip_grad):
+        taken.append(None)
+        if len(taken) == 6:  # the last
+            for parameter in self.model.parameters():
+                parameter.grad.fill_(torch.nan)
+        return update(self, clip_grad)
+
+    monkeypatch.setattr(TrainingState, "update", spoiled)
+    with pytest.raises(BenchError, match=r"largest weight was not finite at step 5; .*: none yet\)"):
+        finetune(finetuning(tmp_path, scenes, None, arm="scratch"), device="cpu", workers=0)
+    assert not list(tmp_path.rglob("weights.*")) and not list(tmp_path.rglob("record.json"))
+
+
+def test_a_state_without_a_finite_loss_after_it_is_dropped_with_the_best_weights_of_the_one_before_kept(
+    held_out, tmp_path, monkeypatch, capfd
+):
+    # The rate of step 3 (the fourth) explodes; each look is better than the one before, so state 4 has the best of
+    # step 4 and state 3, which serves once 4 is dropped, that of step 3.
+    monkeypatch.setattr(story, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(story, "PAUSE", 0.0)
+    monkeypatch.setattr(story, "poly_lr", lambda step, **_: 1e30 if step == 3 else 1e-3)
+    looks = iter([0.1, 0.2, 0.3, 0.4])
+    monkeypatch.setattr(story, "validation_miou", lambda *_, **__: next(looks))
+    run = finetuning(tmp_path, held_out, None, arm="scratch", select="best-val", validate_every=1)
+    with pytest.raises(BenchError, match=r"at step 4; .*-000000003.json, after step 3\)"):
+        finetune(run, device="cpu", workers=0)
+    assert "-000000004.json: removed, since step 4 was not finite" in capfd.readouterr().err
+    monkeypatch.setattr(story, "poly_lr", lambda step, **_: 1e-3)
+    monkeypatch.setattr(story, "validation_miou", lambda *_, **__: 0.0)
+    finetune(run, device="cpu", workers=0)
+    assert "resuming after step 3\n" in capfd.readouterr().err
+    assert read_record(Path(run.record)).metrics["selected_step"] == 3
+
+
 def test_layer_decay_belongs_to_convnext(scenes, tmp_path):
     run = finetuning(tmp_path, scenes, None, arm="scratch", architecture=SWIN, layer_decay=0.9)
     with pytest.raises(BenchError, match="stage-wise rule of the ConvNeXt recipe"):
@@ -291,7 +329,7 @@ def test_a_constant_channel_is_warned_about_by_name_before_training_and_trains_a
     assert said.index(f"WARNING {sentence}") < said.index("starting from scratch")
     # It is shifted, not divided by 0, in training and in prediction.
     assert np.isfinite(read_record(Path(run.record)).metrics["loss"])
-    model, spec = load_model(Path(run.weights))
+    _, spec = load_model(Path(run.weights))
     assert spec["std"] == [1.0, 40.0, 40.0, 40.0]
 
 

@@ -19,7 +19,6 @@ from bench.errors import BenchError, Preempted, RequestError
 from bench.evaluate.cells import evaluate_target
 from bench.evaluate.shards import in_order, shard
 from bench.record import read_record, sha256_file
-from bench.train import finetune as story
 from bench.train.finetune import finetune
 
 # Drop path and dropout draw by process, so only without them is the loss curve that of one process.

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from timm.data import create_transform
@@ -75,18 +76,29 @@ def paper_rate(recipe, step: int, per_epoch: int) -> float:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_papers_rates_are_the_published_formulas_at_every_step(name):
+def test_the_papers_rates_are_the_official_ones_but_for_one_step_of_warmup(name):
     peak, first, last, per_epoch = PUBLISHED[name]
     steps, warmup = 300 * per_epoch, 20 * per_epoch
     assert IMAGES // PAPER[name].batch_size == per_epoch  # 312 and 1251 steps an epoch
-    for step in range(0, steps, 997):
-        if step < warmup:
-            expected = first + (peak - first) * step / warmup
-        else:
-            expected = last + 0.5 * (peak - last) * (
-                1 + math.cos(math.pi * (step - warmup) / (steps - warmup))
-            )
-        assert paper_rate(PAPER[name], step, per_epoch) == pytest.approx(expected, rel=1e-12)
+    after = np.arange(steps - warmup) / (steps - warmup)
+    cosine = last + 0.5 * (peak - last) * (1 + np.cos(np.pi * after))
+    if name.startswith("convnext"):
+        # ConvNeXt utils.py, cosine_scheduler: a linspace that has both ends.
+        official = np.concatenate([np.linspace(first, peak, warmup), cosine])
+    else:
+        # timm's scheduler as Swin's main.py asks it: after the optimizer's step, so that the next step has the rate.
+        rates = np.concatenate([first + (peak - first) * np.arange(warmup) / warmup, cosine])
+        official = np.concatenate([[first], rates[:-1]])
+    ours = np.array([paper_rate(PAPER[name], step, per_epoch) for step in range(steps)])
+    # ConvNeXt: t/(W - 1) - t/W is largest at t = W - 1, 1/W. Swin: one step of the warm-up, steeper than the cosine
+    # (1/W = 1/25,020 against pi/2 (T - W)).
+    apart, bound = np.abs(ours - official), (peak - first) / warmup
+    assert apart.max() == pytest.approx(bound, rel=1e-6)
+    if name.startswith("convnext"):
+        assert apart.argmax() == warmup - 1 and ours[0] == official[0]
+        np.testing.assert_allclose(ours[warmup:], official[warmup:], rtol=1e-12)
+    else:
+        np.testing.assert_allclose(ours[:-1], official[1:], rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -1,12 +1,14 @@
 """Pre-training is a function of its run: not of workers, interruptions, the folder, or the global state."""
 
 import json
+import os
 import signal
 import time
 import warnings
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,13 +19,14 @@ from safetensors.torch import load_file
 from bench.data.store import ClassificationStore
 from bench.device import determinism, micro_batch
 from bench.errors import BenchError, Preempted, RequestError
-from bench.evaluate.top1 import BATCH, arrangements, evaluate_top1, hits, shard, shares
+from bench.evaluate.top1 import BATCH, Reader, arrangements, evaluate_top1, hits, shard, shares
 from bench.models.weights import load_model
 from bench.progress import CsvLog, Progress
 from bench.record import digest_of, read_record, sha256_file
 from bench.train import pretrain as story
 from bench.train.guard import FiniteGuard
 from bench.train.pretrain import ORDERS, pretrain
+from bench.train.state import TrainingState, gradient_scaler
 from bench.train.validation import validate
 
 OUTPUTS = ("weights.safetensors", "weights.json", "log.csv")
@@ -192,16 +195,133 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name_and_step(manifest, tmp_
     assert not Path(run.weights).exists() and not Path(run.record).exists()
 
 
-def test_what_is_not_finite_is_named_with_the_last_good_state(manifest, tmp_path, monkeypatch):
+def test_what_is_not_finite_is_named_with_the_last_good_state(manifest, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(story, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(story, "PAUSE", 0.0)
     monkeypatch.setattr(story, "cosine_lr", lambda step, **_: 1e30 if step == 3 else 1e-3)
     run = pretraining(tmp_path, manifest)
-    # The step with the absurd rate leaves weights from which no finite loss follows; its own still is one.
+    # The step with the absurd rate has a finite loss and leaves finite weights, from which no finite loss follows:
+    # the state after it (4) was saved in good faith, and the one before it (3) is the last that is good.
     with pytest.raises(
-        BenchError, match=r"at step 4; nothing after it was saved \(the last good state: \S+, after step 4\)"
+        BenchError,
+        match=r"at step 4; nothing after it was saved \(the last good state: \S+-000000003.json, after step 3\)",
     ):
         pretrain(run, device="cpu", workers=0)
+    said = capfd.readouterr().err
+    assert "-000000004.json: removed, since step 4 was not finite; the one before it serves" in said
+    # With the cause gone, the next start goes on from there.
+    monkeypatch.setattr(story, "cosine_lr", lambda step, **_: 1e-3)
+    pretrain(run, device="cpu", workers=0)
+    assert "resuming after step 3\n" in capfd.readouterr().err and Path(run.record).exists()
+
+
+def test_a_state_that_a_start_cannot_go_on_from_leaves_the_one_before_to_the_next(
+    manifest, tmp_path, monkeypatch, capfd, forks
+):
+    # Killed right after an exploded state was saved; nobody knew then that it had exploded.
+    run = pretraining(tmp_path, manifest)
+    codes, _ = forks.train(run, die=("step", 4, 0))
+    assert codes == [-signal.SIGKILL]
+    monkeypatch.setattr(
+        story, "network_inputs", lambda images, *_, **__: torch.full((8, 4, 32, 32), torch.inf)
+    )
+    with pytest.raises(BenchError, match=r"not finite at step 4; .*, after step 3\)"):
+        pretrain(run, device="cpu", workers=0)
+    with pytest.raises(BenchError, match=r"not finite at step 3; .*the last good state: none yet\)"):
+        pretrain(run, device="cpu", workers=0)
+    said = capfd.readouterr().err
+    assert "resuming after step 4\n" in said and "resuming after step 3\n" in said
+
+
+def spoil(monkeypatch, value, steps):
+    """Fill the gradients of the given steps with `value` before they are used; losses stay what they are."""
+    update, taken = TrainingState.update, []
+
+    def spoiled(self, clip_grad):
+        taken.append(None)
+        for parameter in self.model.parameters() if len(taken) - 1 in steps else ():
+            parameter.grad.fill_(value)
+        return update(self, clip_grad)
+
+    monkeypatch.setattr(TrainingState, "update", spoiled)
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_weights_that_the_last_step_made_not_finite_are_not_handed_on(manifest, tmp_path, monkeypatch, ema):
+    # Ten steps; the tenth loss comes before the update that spoils the weights.
+    spoil(monkeypatch, torch.nan, {9})
+    run = pretraining(tmp_path, manifest, ema=ema)
+    with pytest.raises(BenchError, match=r"largest weight was not finite at step 9; .*: none yet\)"):
+        pretrain(run, device="cpu", workers=0)
+    assert not Path(run.weights).exists() and not Path(run.record).exists()
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_an_average_that_is_not_finite_is_found_where_the_weights_are(monkeypatch):
+    layer, average = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    held = SimpleNamespace(module=average)
+    state = TrainingState(
+        layer, torch.optim.SGD(layer.parameters()), gradient_scaler(None, torch.device("cpu")), held
+    )
+    torch.nn.init.constant_(layer.weight, -3.0)
+    # The square of -1e30 is beyond float32; its magnitude is not.
+    for value, finite in ((-1e30, True), (torch.nan, False), (-torch.inf, False)):
+        torch.nn.init.constant_(average.weight, value)
+        assert bool(torch.isfinite(state.largest())) is finite
+    torch.nn.init.constant_(average.weight, 0.0)
+    torch.nn.init.constant_(average.bias, 2.0)
+    assert float(state.largest()) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("epochs", "found"),
+    [
+        # 5 steps an epoch. From 65536 the scale is halved 10 times, to 64, in a run too short to spend it all.
+        (2, r"overflowed in every step \(their scale fell from 65536 to 64\)"),
+        # Below 1 after 17 steps; when the last of 20 is saved it is 65536 / 2**20.
+        (4, r"overflowed in step after step \(their scale fell from 65536 to 0\.0625\)"),
+    ],
+)
+def test_float16_that_overflows_in_every_step_is_refused_and_not_handed_on(
+    manifest, tmp_path, monkeypatch, epochs, found
+):
+    spoil(monkeypatch, torch.inf, range(100))
+    run = pretraining(tmp_path, manifest, amp="fp16", epochs=epochs)
+    with pytest.raises(
+        BenchError, match=found + ", and such a step changes no weight: set amp to bf16 or off"
+    ):
+        pretrain(run, device="cpu", workers=0)
+    assert not Path(run.record).exists()
+
+
+def test_float16_that_overflows_now_and_then_goes_on(manifest, tmp_path, monkeypatch):
+    spoil(monkeypatch, torch.inf, range(9))
+    run = pretraining(tmp_path, manifest, amp="fp16")
+    pretrain(run, device="cpu", workers=0)
+    assert Path(run.record).exists()
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_one_run_has_one_precision_and_a_fallback_is_said(manifest, tmp_path, monkeypatch, capfd, native):
+    monkeypatch.setattr(story, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(story, "PAUSE", 0.0)
+    monkeypatch.setattr("bench.train.state.has_bfloat16", lambda device: native)
+    run = pretraining(tmp_path, manifest, amp="bf16")
+    stopping = lambda step, **_: 1e-3 if step < 3 else os.kill(os.getpid(), signal.SIGTERM) or 1e-3  # noqa: E731
+    with monkeypatch.context() as patch, pytest.raises(Preempted):
+        patch.setattr(story, "cosine_lr", stopping)
+        pretrain(run, device="cpu", workers=0)
+    warned = "WARNING amp asks for bf16, which cpu has not of its own; this training is in float32"
+    assert (warned in capfd.readouterr().err) is not native
+    monkeypatch.setattr("bench.train.state.has_bfloat16", lambda device: not native)
+    before, ours = ("bfloat16", "float32") if native else ("float32", "bfloat16")
+    with pytest.raises(
+        BenchError, match=f"-000000004.json: this state was trained in {before}, and this device .* in {ours}"
+    ):
+        pretrain(run, device="cpu", workers=0)
+    monkeypatch.setattr("bench.train.state.has_bfloat16", lambda device: native)
+    pretrain(run, device="cpu", workers=0)
+    assert read_record(Path(run.record)).extra["precision"] == before
 
 
 def test_the_guard_names_the_earliest_of_several_quantities():
@@ -243,6 +363,21 @@ def test_looking_at_the_validation_images_after_each_epoch_is_logged_and_changes
     header, *rows = (Path(run.folder) / "validation.csv").read_text().splitlines()
     assert header == "step,epoch,top1" and [row.split(",")[:2] for row in rows] == [["5", "1"]]
     assert outputs(run) == outputs(plain)
+
+
+@pytest.mark.parametrize("where", [("told", 4, 0), ("tensors", 5, 0)])
+def test_a_look_is_kept_by_a_stop_in_its_step_and_written_again_after_a_kill(plain, tmp_path, forks, where):
+    # The look comes after step 5, whose index is 4. Told in that step, the run stops with the state after it; killed
+    # while that state is written, it goes on from the one before and looks again.
+    recipe = replace(plain.recipe, validate_every=1)
+    whole = replace(plain, folder=str(tmp_path / "whole"), recipe=recipe)
+    pretrain(whole, device="cpu", workers=0)
+    run = replace(plain, folder=str(tmp_path / "run"), recipe=recipe)
+    forks.train(run, die=where)
+    codes, said = forks.train(run, every_step=False)
+    assert codes == [0] and f"resuming after step {5 if where[0] == 'told' else 4}\n" in said
+    rows = [(Path(each.folder) / "validation.csv").read_text() for each in (whole, run)]
+    assert rows[0] == rows[1] and len(rows[0].splitlines()) == 2
 
 
 def test_compiling_is_asked_for_in_the_recipe_and_trains_the_same_weights(plain, tmp_path, monkeypatch):
@@ -344,7 +479,12 @@ def test_a_classifier_that_reads_the_first_channel_is_right_or_wrong_as_the_orde
             return torch.stack([red, -red, torch.full_like(red, -9)], dim=1)
 
     words = {"crop": 32, "ratio": 1.0, "seed": 0, "device": torch.device("cpu"), "workers": 0}
-    found = hits([(FirstChannel(), 3), (FirstChannel(), 4)], ORDERS, ClassificationStore(path), **words)
+    found = hits(
+        [Reader(FirstChannel(), 3, "csp"), Reader(FirstChannel(), 4, "csp")],
+        ORDERS,
+        ClassificationStore(path),
+        **words,
+    )
     assert found["top1/natural"].all()
     assert not found["top1/reversed"][0].any()  # B G R
     assert found["top1/reversed"][1].all()  # R B G R: red is first again
@@ -365,7 +505,7 @@ def test_the_right_class_is_among_five_guesses_more_often_than_first(tmp_path):
             return torch.arange(7.0).expand(len(x), 7)
 
     words = {"crop": 32, "ratio": 1.0, "seed": 0, "device": torch.device("cpu"), "workers": 0}
-    found = hits([(Constant(), 3)], ("natural",), ClassificationStore(path), **words)
+    found = hits([Reader(Constant(), 3, "rgb")], ("natural",), ClassificationStore(path), **words)
     labels = np.arange(14) % 7
     assert (found["top1/natural"][0] == (labels == 6)).all()
     assert (found["top5/natural"][0] == (labels >= 2)).all()

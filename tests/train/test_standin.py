@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from bench.data.prepare.run import IMAGENET_MEAN, IMAGENET_STD
 from bench.data.store import ClassificationStore
 from bench.errors import BenchError
-from bench.evaluate.top1 import hits
+from bench.evaluate.top1 import Reader, hits
 from bench.models.backbone import build_classifier
 from bench.models.initial import initialise
 from bench.models.weights import load_model
@@ -57,7 +57,14 @@ def test_the_weights_are_the_files_and_top1_is_that_of_any_classifier(run, tmp_p
     assert spec["mean"] == IMAGENET_MEAN and spec["digest"] == run.digest and spec["channels"] == 3
     store = ClassificationStore(Path(run.manifest))
     found = hits(
-        [(model, 3)], ("natural",), store, crop=32, ratio=0.875, seed=0, device=torch.device("cpu"), workers=0
+        [Reader(model, 3, "rgb")],
+        ("natural",),
+        store,
+        crop=32,
+        ratio=0.875,
+        seed=0,
+        device=torch.device("cpu"),
+        workers=0,
     )
     metrics = read_record(Path(run.record)).metrics
     assert metrics["top1/natural"] == found["top1/natural"][0].mean()
@@ -69,6 +76,11 @@ def test_a_wrong_digest_leaves_nothing(run):
     with pytest.raises(BenchError, match=r"rgb\.safetensors: has the SHA-256 .*, the study expects 0000"):
         pretrain(wrong, device="cpu", workers=0)
     assert not Path(run.record).exists() and not Path(run.weights).exists()
+    # The file is named first, before data that do not suit it.
+    manifest = Path(run.manifest)
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"mean": [90.0, 100.0, 110.0]}))
+    with pytest.raises(BenchError, match=r"rgb\.safetensors: has the SHA-256"):
+        pretrain(wrong, device="cpu", workers=0)
 
 
 def test_data_normalised_otherwise_are_refused(run):
