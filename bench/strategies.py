@@ -164,6 +164,15 @@ def channel_plan(
     return plan.expand(images, *plan.shape[1:])
 
 
+def strategy_order(strategy: str, order: Tensor) -> Tensor:
+    """Return what a strategy makes of an arrangement at evaluation: int64 [n], or float32 [n, 3] of weights.
+
+    `grey` has its mean of the three sources in every channel, all that its network has ever seen. Every other
+    strategy has the arrangement itself, which it draws too (`weights`: a corner of its simplex).
+    """
+    return STRATEGIES[strategy](order[None], torch.Generator())[0] if strategy == "grey" else order
+
+
 def mixing(plan: Tensor) -> Tensor:
     """Return any plan as weights, float32 [B, n, 3]: the weights of a selection are 1 at its source, else 0."""
     return plan if plan.ndim == 3 else torch.nn.functional.one_hot(plan, SOURCES).float()

@@ -46,6 +46,7 @@ STATED = {
 NO_CHOICE = (
     # Unwritten settings that say nothing about the experiment: they are off, or have no effect in this study.
     "miniature",
+    "grid",
     "backbones.convnext_tiny.heads",
     "backbones.convnext_tiny.window",
     "backbones.swin_tiny_patch4_window7_224.layer_scale",
@@ -53,13 +54,21 @@ NO_CHOICE = (
     "datasets.*.path",
     "datasets.*.description",
     "datasets.*.holdout",  # selection: official
+    "arms.*.epochs",  # the recipe's
     "arms.*.min_channels",  # 3: every target
     "arms.rgb-*.fill",
     "arms.rgb-*.scope",
     "arms.rgb-*.probability",
+    "arms.rgb-*.order",
+    "arms.rgb-*.normalise",
+    "pretrain.swin_tiny_patch4_window7_224.hand_on",  # ema: null
     "arms.csp.stem",  # the weights have the target's channels already
     "pretrain_data.path",
     "pretrain_data.size",
+    "pretrain.*.validate_every",  # looks, and changes nothing
+    "finetune.*.micro_batch",  # one pass a step
+    "finetune.*.validate_every",  # selection: official
+    "evaluate.*.subsets",  # MFNet alone has groups
 )
 
 

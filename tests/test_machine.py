@@ -1,30 +1,47 @@
 """Facts of the machine: GPU slots are shared out by the kernel, and none of it enters a digest."""
 
+import random
+import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from bench.errors import RequestError
-from bench.machine import data_root, gpu_count
+from bench.machine import data_root, gpu_count, gpu_slots, gpus_per_job
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from bench.machine import gpu_slot
-print(gpu_slot(2, Path(sys.argv[1])), flush=True)
+from bench.machine import gpu_slots
+print(*gpu_slots(int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[1])), flush=True)
 time.sleep(60)
 """
 
 
-def holder(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+def holder(folder: Path, wanted: int = 1, count: int = 2) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", HOLD, str(folder), str(wanted), str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def slots_of(process: subprocess.Popen[str]) -> set[int]:
+    assert process.stdout is not None
+    return {int(word) for word in process.stdout.readline().split()}
 
 
 def slot_of(process: subprocess.Popen[str]) -> int:
-    assert process.stdout is not None
-    return int(process.stdout.readline())
+    (slot,) = slots_of(process)
+    return slot
+
+
+def end(*processes: subprocess.Popen[str]) -> None:
+    for process in processes:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def test_two_jobs_never_share_a_gpu_and_a_killed_ones_slot_is_free_again(tmp_path):
@@ -39,11 +56,126 @@ def test_two_jobs_never_share_a_gpu_and_a_killed_ones_slot_is_free_again(tmp_pat
         first.kill()
         assert slot_of(third) == taken
     finally:
-        for process in (first, second, third):
-            process.kill()
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+        end(first, second, third)
+
+
+def test_several_gpus_are_taken_together_and_two_jobs_never_wait_for_each_other(tmp_path):
+    # Each wants three of four. Took both what is free, one would hold two and the other two, for ever.
+    first = holder(tmp_path, 3, 4)
+    assert slots_of(first) == {0, 1, 2}
+    second = holder(tmp_path, 3, 4)
+    third = holder(tmp_path, 3, 4)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(timeout=1.5)
+        end(first)
+        # One of the two has the door and gets three slots; the other waits for it to end.
+        time.sleep(1.5)
+        ready = select.select([second.stdout, third.stdout], [], [], 10)[0]
+        assert len(ready) == 1
+        served = second if ready[0] is second.stdout else third
+        assert len(slots_of(served)) == 3
+        served.kill()
+        other = third if served is second else second
+        assert len(slots_of(other)) == 3
+    finally:
+        end(second, third)
+
+
+WITNESS = """
+import socket, sys, time
+from pathlib import Path
+# Made before the slot is taken and bound to its name afterwards: a name that only one process of the machine can hold.
+witness = socket.socket(socket.AF_UNIX)
+from bench.machine import gpu_slots
+(slot,) = gpu_slots(1, 2, Path(sys.argv[1]))
+for _ in range(30):
+    try:
+        witness.bind(chr(0) + sys.argv[1] + str(slot))
+        break
+    except OSError:
+        time.sleep(0.01)
+else:
+    slot = "shared"
+print(slot, flush=True)
+time.sleep(120)
+"""
+
+
+def test_slots_are_never_shared_however_often_their_holders_are_killed(tmp_path):
+    def start():
+        command = [sys.executable, "-c", WITNESS, str(tmp_path)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    waiting, serving = [start() for _ in range(3)], []
+    chance = random.Random(0)
+    try:
+        for _ in range(6):
+            # One more waits than there are slots; now a holder dies, and now one that waits or is just being served.
+            while len(serving) < 2:
+                ready = select.select([process.stdout for process in waiting], [], [], 30)[0]
+                assert ready, "nobody gets a slot that is free"
+                for process in [process for process in waiting if process.stdout in ready]:
+                    assert process.stdout.readline().strip() in ("0", "1")
+                    waiting.remove(process)
+                    serving.append(process)
+            victims = serving if chance.random() < 0.7 else waiting
+            end(victims.pop(chance.randrange(len(victims))))
+            waiting.append(start())
+    finally:
+        end(*waiting, *serving)
+
+
+def test_two_runs_with_overlapping_gpus_meet_at_the_one_they_share(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    first = holder(tmp_path, 2)
+    try:
+        assert slots_of(first) == {0, 1}
+        # GPU 3 is taken, GPU 4 is not: the second of "3,4".
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+        second = holder(tmp_path)
+        assert slot_of(second) == 1
+        # A third that was given GPU 3 alone has to wait, whatever its number is there.
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+        third = holder(tmp_path, 1, 1)
+        with pytest.raises(subprocess.TimeoutExpired):
+            third.wait(timeout=1.0)
+    finally:
+        end(first, second, third)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "2.lock",
+        "3.lock",
+        "4.lock",
+        "collecting.lock",
+    ]
+
+
+def test_each_slurm_job_shares_out_its_own_gpus(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    holders = []
+    try:
+        # Two jobs on one node, each shown its GPU as number 0: neither waits for the other.
+        for job in ("11", "12"):
+            monkeypatch.setenv("SLURM_JOB_ID", job)
+            command = [sys.executable, "-c", HOLD.replace("Path(sys.argv[1])", "None"), "", "1", "1"]
+            holders.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            assert slot_of(holders[-1]) == 0
+    finally:
+        end(*holders)
+    assert sorted(path.name.split("-")[-1] for path in tmp_path.iterdir()) == ["11", "12"]
+
+
+def test_more_gpus_than_there_are_is_refused_at_once(tmp_path):
+    with pytest.raises(RequestError, match=r"wants 4 GPUs .* can never start on a machine with 2"):
+        gpu_slots(4, 2, tmp_path)
+
+
+@pytest.mark.parametrize("words", ["0", "-1", "two", ""])
+def test_gpus_a_job_is_a_whole_number(monkeypatch, words):
+    monkeypatch.setenv("BENCH_GPUS_PER_JOB", words)
+    with pytest.raises(RequestError, match="expected a whole number of GPUs, 1 or more"):
+        gpus_per_job()
 
 
 @pytest.mark.parametrize(
@@ -62,8 +194,11 @@ def test_a_machine_without_nvidia_smi_has_no_gpu(monkeypatch, tmp_path):
 
 def test_the_data_root_is_named_when_it_is_missing(monkeypatch, tmp_path):
     monkeypatch.delenv("BENCH_DATA", raising=False)
-    with pytest.raises(RequestError, match="BENCH_DATA is not set"):
+    with pytest.raises(RequestError, match="BENCH_DATA is not set") as error:
         data_root()
+    # True for every verb that asks for it, `bench acquire` too: no word of a make target that draws its own data.
+    assert "(`export BENCH_DATA=/path/to/data`), and run again" in str(error.value)
+    assert "make" not in str(error.value)
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(RequestError, match=r"nowhere: no such folder"):
         data_root()

@@ -46,9 +46,9 @@ def protocol(folder: Folder) -> Iterator[str]:
         backbone, dataset = str(record.names.get("backbone")), str(record.names.get("dataset"))
         declared: dict[str, Any] = {}
         if record.stage == "pretrain" and backbone in study.pretrain and not record.spec.get("published"):
-            declared = {"recipe": asdict(study.pretrain[backbone]), "seed": study.seed}
+            declared = {"recipe": study.pretrain[backbone].spec, "seed": study.seed}
         elif record.stage == "finetune" and backbone in study.finetune.get(dataset, {}):
-            declared = {"recipe": asdict(study.finetune[dataset][backbone]), "seed": study.seed}
+            declared = {"recipe": study.finetune[dataset][backbone].spec, "seed": study.seed}
             declared["labels"] = study.datasets[dataset].labels
         elif record.stage == "evaluate" and dataset in study.evaluate:
             declared = asdict(study.evaluate[dataset])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bench.data.store import SegmentationStore
 from bench.device import named, peak_memory
 from bench.errors import BenchError
+from bench.evaluate.chosen import candidates, chosen, shown_part
 from bench.evaluate.counting import count_scenes, spectral_samples
 from bench.evaluate.predict import Sliding
 from bench.evaluate.shards import SINGLE, Arrays, agreed, gathered, shard
@@ -31,32 +32,41 @@ from bench.study.jobs import EvaluateRun, FinetuneRun
 from bench.study.recipes import Evaluation
 from bench.study.runs import VERSIONS
 
-EXAMPLE_SIDE = 512
-"""Of a larger sample the middle is shown, so many pixels a side."""
-EXAMPLES = 3
-"""Samples whose predictions are kept for pictures: evenly spaced in the split, not chosen by eye."""
-
 
 def evaluate_target(
-    run: EvaluateRun, settings: Evaluation, *, device: str, rank: int = 0, world: int = 1
+    run: EvaluateRun,
+    settings: Evaluation,
+    *,
+    device: str,
+    rank: int = 0,
+    world: int = 1,
+    contrast: tuple[str, str] | None = None,
 ) -> None:
     """Predict the evaluation split with every cell of `run`; write counts, examples and the record, it last.
 
     counts.npz holds what `counting` describes, with the cells as a first axis before the samples. Of `world`
-    processes each predicts its share of the samples, and the first writes what all have counted.
+    processes each predicts its share of the samples, and the first writes what all have counted. `contrast`: the arms
+    (treatment, baseline) by whose difference the examples are chosen (`bench.evaluate.chosen`).
     Raises BenchError, naming the record or the weights, if a cell belongs to another study, version or data, or
     has other classes or channels than the data.
     """
     with run_lock(Path(run.folder)) if rank == 0 else nullcontext():
-        _evaluate(run, settings, device, rank, world)
+        _evaluate(run, settings, device, rank, world, contrast)
 
 
-def _evaluate(run: EvaluateRun, settings: Evaluation, device: str, rank: int, world: int) -> None:
+def _evaluate(
+    run: EvaluateRun,
+    settings: Evaluation,
+    device: str,
+    rank: int,
+    world: int,
+    contrast: tuple[str, str] | None,
+) -> None:
     began = time.monotonic()
     folder, place = Path(run.folder), torch.device(device)
     store = SegmentationStore(Path(run.manifest), digest=run.inputs["manifest"])
     samples = store.split(store.evaluation_split)
-    examples = [samples[i] for i in np.linspace(0, len(samples) - 1, min(EXAMPLES, len(samples))).astype(int)]
+    kept = candidates(samples)
     classes = [item["name"] for item in store.classes]
     held: dict[str, list[NDArray[np.int64]]] = {}
     shown: dict[str, NDArray[Any]] = {}
@@ -68,15 +78,16 @@ def _evaluate(run: EvaluateRun, settings: Evaluation, device: str, rank: int, wo
         made_from = {"weights": record.extra["weights_sha256"], "manifest": manifest}
         if record.extra["manifest_sha256"] != manifest:
             raise BenchError(f"{cell.record}: trained on other data than {run.manifest}; run it again")
-        counted = _cell(folder, cell, store, samples, examples, settings, made_from, place, rank, world)
+        # The first repetition is shown.
+        pictured = kept if cell.repetition == 0 else []
+        counted = _cell(folder, cell, store, samples, pictured, settings, made_from, place, rank, world)
         if rank:
             continue
         progress.update()
         for name, array in counted.items():
             if not name.startswith(SINGLE):
                 held.setdefault(name, []).append(array)
-        if cell.repetition == 0:
-            shown |= {f"prediction/{cell.arm}/{name}": counted[f"prediction/{name}"] for name in examples}
+        shown |= {f"prediction/{cell.arm}/{name}": counted[f"prediction/{name}"] for name in pictured}
         leave_out = [classes.index(name) for name in settings.leave_out]
         metrics[str(index)] = {
             rule: scores(counted[f"counts/{rule}"].sum(axis=0), classes, leave_out)
@@ -95,6 +106,14 @@ def _evaluate(run: EvaluateRun, settings: Evaluation, device: str, rank: int, wo
         print(f"{cell.folder}: {_headline(metrics[str(index)], settings)}", flush=True)
     if rank:
         return
+    of_rule = {
+        name: counts
+        for cell, counts in zip(run.finetunings, held[f"counts/{settings.primary}"], strict=True)
+        if cell.repetition == 0
+        for name in cell.names
+    }
+    examples, rule = chosen(samples, kept, of_rule, contrast, classes, settings)
+    shown = {key: array for key, array in shown.items() if key.split("/", 2)[2] in examples}
     for name in examples:
         here = shown_part(store.shape(name))
         shown[f"image/{name}"] = store.pixels(name, *here)
@@ -123,6 +142,7 @@ def _evaluate(run: EvaluateRun, settings: Evaluation, device: str, rank: int, wo
             "boundary": list(settings.boundary),
             "spectral_samples": spectral_samples(samples, settings),
             "examples": examples,
+            "examples_rule": rule,
             "counts_sha256": sha256_file(folder / "counts.npz"),
             "processes": world,
         },
@@ -183,8 +203,8 @@ def _cell(
     channels, classes = len(store.channels), len(store.classes)
     if (spec["channels"], spec["num_classes"]) != (channels, classes):
         raise BenchError(
-            f"{cell.weights}: a network for {spec['channels']} channels and {spec['num_classes']} classes; {store.path} "
-            f"has {channels} channels and {classes} classes: fine-tune it on these data"
+            f"{cell.weights}: a network for {spec['channels']} channels and {spec['num_classes']} classes; "
+            f"{store.path} has {channels} channels and {classes} classes: fine-tune it on these data"
         )
     model.to(device).to(memory_format=torch.channels_last)
     kept: Arrays = {}
@@ -221,13 +241,6 @@ def prediction_spec(settings: Evaluation) -> dict[str, Any]:
     """Return the settings that decide about what is counted; the others only say how it is reported."""
     reported = ("primary", "metric", "leave_out", "subsets")
     return {key: value for key, value in asdict(settings).items() if key not in reported}
-
-
-def shown_part(shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Return the rows and columns of a sample that pictures show: the middle, EXAMPLE_SIDE pixels at most."""
-    starts = [max(0, (length - EXAMPLE_SIDE) // 2) for length in shape]
-    rows, columns = (slice(s, min(s + EXAMPLE_SIDE, n)) for s, n in zip(starts, shape, strict=True))
-    return rows, columns
 
 
 def _headline(found: dict[str, Any], settings: Evaluation) -> str:

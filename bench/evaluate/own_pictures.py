@@ -54,7 +54,7 @@ def predict_pictures(weights: Path, images: Sequence[str], out: Path, *, device:
         memory=evaluation_memory(),
     )
     for name, files in places.items():
-        picture_CHW = _read(files, scene["channels"])
+        picture_CHW = _read(files, scene["channels"], scene.get("per_tile", []))
         read = lambda rows, columns, picture=picture_CHW: np.ascontiguousarray(  # noqa: E731
             picture[:, rows, columns], dtype=np.float32
         )
@@ -74,8 +74,11 @@ def _name(image: str) -> str:
     return Path(image.split(",")[0]).stem
 
 
-def _read(files: Sequence[Path], channels: Sequence[dict[str, Any]]) -> NDArray[Any]:
-    """Return the planes of a scene's files one after the other, [C, H, W] in stored units, checked."""
+def _read(files: Sequence[Path], channels: Sequence[dict[str, Any]], per_tile: Sequence[str]) -> NDArray[Any]:
+    """Return the planes of a scene's files one after the other, [C, H, W] in stored units, checked.
+
+    Channels in `per_tile` are standardised by the picture's own mean and deviation, as in training.
+    """
     pictures = []
     for path in files:
         if not path.is_file():
@@ -105,4 +108,16 @@ def _read(files: Sequence[Path], channels: Sequence[dict[str, Any]]) -> NDArray[
                 f"{path}: values of type {plane.dtype}; the network's channel {channel['name']} was trained on "
                 f"{channel['dtype']} values in the same units"
             )
-    return np.stack([plane for _, plane in planes])
+    return np.stack(
+        [
+            _standardised(plane) if channel["name"] in per_tile else plane
+            for (_, plane), channel in zip(planes, channels, strict=True)
+        ]
+    )
+
+
+def _standardised(plane: NDArray[Any]) -> NDArray[np.float32]:
+    values = plane.astype(np.float64)
+    spread = values.std()
+    found: NDArray[np.float32] = ((values - values.mean()) / (spread or 1.0)).astype(np.float32)
+    return found

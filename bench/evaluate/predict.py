@@ -138,8 +138,9 @@ def logit_bands(
         spans = [slice(0, side) for side in shape]
         spans[along] = slice(base, end)
         yield spans[0], spans[1], band
-        _move_up(totals, along + 1, done)
-        _move_up(visits, along, done)
+        if more:
+            _move_up(totals, along + 1, done)
+            _move_up(visits, along, done)
         base = end
 
 

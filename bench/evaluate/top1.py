@@ -7,12 +7,15 @@ same validation images in the natural and in other orders tells them apart. One 
     reversed           the natural one backwards  n = 3: B G R; n = 4: R B G R; n = 5: G R B G R
     random1, random2.. arrangements drawn from the seed, without replacement, among all others; with three channels
                        the four drawn are all there are. `random` is the mean over them.
+
+Each classifier reads as its arm was trained: normalised by what a channel shows or by its position, and `grey` sees
+the mean of red, green and blue in every channel, whatever the order.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +32,7 @@ from bench.lock import run_lock, say
 from bench.models.weights import load_model
 from bench.record import Record, atomic, read_record, receipt, sha256_file
 from bench.seeds import seed_for
-from bench.strategies import apply_plan, natural_order
+from bench.strategies import apply_plan, natural_order, statistics, strategy_order
 from bench.study.jobs import PretrainRun
 
 BATCH = 128
@@ -40,6 +43,15 @@ RANDOM_ORDERS = 4
 
 TOP = 5
 """The longer list of guesses; with so few classes that it holds them all there is only top-1."""
+
+
+class Reader(NamedTuple):
+    """A classifier, on its device and in evaluation mode, and how its arm reads an image."""
+
+    model: nn.Module
+    channels: int
+    strategy: str
+    normalise: str = "follow"
 
 
 def arrangements(order: str, n: int, seed: int) -> dict[str, Tensor]:
@@ -77,7 +89,7 @@ def shard(count: int, rank: int, world: int) -> tuple[int, int]:
 
 @torch.inference_mode()
 def hits(
-    models: Sequence[tuple[nn.Module, int]],
+    readers: Sequence[Reader],
     orders: Sequence[str],
     store: ClassificationStore,
     *,
@@ -92,8 +104,7 @@ def hits(
 ) -> dict[str, NDArray[np.bool_]]:
     """Say of each validation image whether each classifier names its class, first or among its five guesses.
 
-    `models` are pairs (classifier, number of its input channels), on `device` and in evaluation mode. Returns
-    bool [model, image] by name: `top1/natural`, `top5/random2` (the latter with more than five classes).
+    Returns bool [reader, image] by name: `top1/natural`, `top5/random2` (the latter with more than five classes).
     Images are decoded once for all of them; short side to crop / ratio, central crop; float32 arithmetic. Of
     several processes each reads its shard and leaves the rest False.
     """
@@ -101,14 +112,18 @@ def hits(
     mean, std = torch.tensor(store.mean), torch.tensor(store.std)
     plans = {
         (name, n): plan
-        for n in sorted({n for _, n in models})
+        for n in sorted({reader.channels for reader in readers})
         for order in orders
         for name, plan in arrangements(order, n, seed).items()
     }
     tops = ("top1", "top5") if store.num_classes > TOP else ("top1",)
     found = {
-        f"{top}/{name}": np.zeros((len(models), count), dtype=np.bool_) for top in tops for name, _ in plans
+        f"{top}/{name}": np.zeros((len(readers), count), dtype=np.bool_) for top in tops for name, _ in plans
     }
+    # Readers that see the same pixels share them.
+    alike = dict[tuple[Any, ...], list[int]]()
+    for row, reader in enumerate(readers):
+        alike.setdefault(reader[1:], []).append(row)
     first, stop = shard(count, rank, world)
     for images, labels in validation_images(
         store,
@@ -117,21 +132,24 @@ def hits(
         ratio=ratio,
         workers=workers,
         device=device,
+        resize=resize,
         first=first,
         stop=stop,
     ):
         here = slice(first, first + len(images))
         for (name, n), order in plans.items():
-            plan = order.expand(len(images), n)
-            inputs = normalise(apply_plan(images, plan), mean[order], std[order])
-            for row, (model, channels) in enumerate(models):
+            for (channels, strategy, normalise_by), rows in alike.items():
                 if channels != n:
                     continue
-                logits = model(inputs)
-                found[f"top1/{name}"][row, here] = (logits.max(1).indices == labels).cpu().numpy()
-                if len(tops) > 1:
-                    among = logits.topk(TOP, dim=1).indices == labels[:, None]
-                    found[f"top5/{name}"][row, here] = among.any(1).cpu().numpy()
+                own = strategy_order(strategy, order)
+                plan = own.expand(len(images), *own.shape)
+                inputs = normalise(apply_plan(images, plan), *statistics(plan, mean, std, normalise_by))
+                for row in rows:
+                    logits = readers[row].model(inputs)
+                    found[f"top1/{name}"][row, here] = (logits.max(1).indices == labels).cpu().numpy()
+                    if len(tops) > 1:
+                        among = logits.topk(TOP, dim=1).indices == labels[:, None]
+                        found[f"top5/{name}"][row, here] = among.any(1).cpu().numpy()
         first = here.stop
     return found
 
@@ -182,7 +200,7 @@ def _evaluate(
     began = time.monotonic()
     place = torch.device(device)
     manifest = sha256_file(Path(runs[0].manifest))
-    cells, models = [], []
+    cells, readers = [], []
     for run in runs:
         record = read_record(Path(run.record))
         written = record.digest
@@ -198,7 +216,7 @@ def _evaluate(
             raise BenchError(
                 f"{run.weights}: weights and record are of two runs; run this pre-training again"
             )
-        models.append((model.to(place), run.channels))
+        readers.append(Reader(model.to(place), run.channels, run.strategy, run.normalise))
         cells.append(
             {
                 "label": run.label,
@@ -211,7 +229,7 @@ def _evaluate(
     # One backbone has one recipe and one classification data set, so all cells see the same pixels.
     recipe = runs[0].recipe
     found = hits(
-        models,
+        readers,
         orders,
         ClassificationStore(Path(runs[0].manifest), digest=inputs["manifest"]),
         crop=recipe.crop,

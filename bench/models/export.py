@@ -64,9 +64,13 @@ def export_pretraining(run: PretrainRun, classes: Sequence[Mapping[str, Any]], o
 
 
 def tag_of(run: PretrainRun) -> str:
-    """Return timm's tag: csp4_in1k, csp5_random_batch_p05_in1k; the data last, `drawn` for a miniature."""
+    """Return timm's tag: csp4_in1k, csp5_random_batch_p05_in1k, csp4_s1_in1k for the second repetition.
+
+    The data come last, `drawn` for a miniature.
+    """
     strategy, *settings, _ = run.label.split("-")
     data = "drawn" if run.scale == "miniature" else {"imagenet1k": "in1k"}.get(run.data, run.data)
+    settings += [f"s{run.repetition}"] if run.repetition else []
     return "_".join([f"{strategy}{run.channels}", *settings, data]).replace(".", "").replace("-", "_")
 
 
@@ -122,6 +126,8 @@ def card(run: PretrainRun, spec: Mapping[str, Any], record: Record) -> str:
     stamp = SCALES[run.scale]
     drawn = run.scale == "miniature"
     channels = " ".join("RGB"[source] for source in natural_order(run.channels).tolist())
+    if run.strategy == "grey":
+        channels = "the mean of red, green and blue in each"
     settings = ", ".join(f"{key} {value}" for key, value in run.spec.get("settings", {}).items())
     scores = "\n".join(f"| {key} | {100 * value:.2f} |" for key, value in sorted(record.metrics.items()))
     numbers = {key: ", ".join(f"{value:.4f}" for value in spec[key]) for key in ("mean", "std")}

@@ -4,6 +4,11 @@ Xiao et al., "Unified Perceptual Parsing for Scene Understanding" (arXiv 1807.10
 ConvNeXt and Swin are fine-tuned in mmsegmentation: one LayerNorm a map, pyramid pooling on the last, a
 feature pyramid, fusion, a 1x1 classifier; while training, a second classifier on stage index 2.
 
+Parameters of the whole model at 512 and 256 head channels, three input channels and 150 classes (ADE20K, at which the
+official recipes state 60 M for both): 60,242,636 with ConvNeXt-T, 59,941,862 with Swin-T. Of these the backbone has
+27,818,592 and 27,517,818, the four norms 2,880, the decode head 31,497,366, the auxiliary head 923,798. A class more
+is 770 parameters (513 and 257 in the two classifiers), an input channel more 16 a filter, 1,536.
+
 Axes: N image, C channel, H row, W column. Maps are ordered from fine (stride 4) to coarse (stride 32).
 """
 
@@ -15,17 +20,13 @@ from torch.nn import functional as F
 
 from bench.errors import BenchError
 from bench.models.backbone import build_features, pad_to_multiple
+from bench.models.resizing import pool, resize
 from bench.study.schema import Backbone
 
 AUXILIARY_STAGE = 2
 """Index of the map (stride 16) that the auxiliary head reads."""
 
 _NORM_EPS = {"convnext": 1e-6, "swin": 1e-5}
-
-
-def resize(x_NCHW: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize bilinearly to (H, W), pixel centres aligned (`align_corners=False`)."""
-    return F.interpolate(x_NCHW, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 class ConvNormReLU(nn.Module):
@@ -61,10 +62,7 @@ class PyramidPooling(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Return the fused map, [N, channels, H, W]."""
-        pooled = (
-            level(F.adaptive_avg_pool2d(x_NCHW, scale))
-            for scale, level in zip(self.scales, self.levels, strict=True)
-        )
+        pooled = (level(pool(x_NCHW, scale)) for scale, level in zip(self.scales, self.levels, strict=True))
         context = [resize(p, x_NCHW.shape[2:]) for p in pooled]
         fused: Tensor = self.fuse(torch.cat([x_NCHW, *context], dim=1))
         return fused
@@ -144,14 +142,16 @@ class Segmenter(nn.Module):
 
         `image_NCHW` is normalised. It is padded with zeros to multiples of 32, and the logits are cropped
         back to it, so that both have the image's size. Raises BenchError for a wrong number of channels, and
-        in training mode for a single image: batch norm has no variance of one 1x1 pooled cell.
+        in training mode for a single image: batch norm has no variance of one 1x1 pooled cell (it has, where it is
+        over the batch of several processes).
         """
         count, channels, *size = image_NCHW.shape
         if channels != self.channels:
             raise BenchError(
                 f"the image has {channels} channels; this segmenter was built for {self.channels}"
             )
-        if self.training and count < 2:
+        own = type(self.auxiliary_head.conv.norm) is nn.BatchNorm2d
+        if self.training and own and count < 2:
             raise BenchError(
                 "a training batch of 1 image: batch norm over the 1x1 pooled map needs at least 2; "
                 "raise batch_size, or drop the last incomplete batch"

@@ -26,7 +26,7 @@ def own_file(path: str) -> str:
 
 
 def gpus_per_job() -> int:
-    """Return the processes, each with a GPU of its own, that one pre-training is run by (BENCH_GPUS_PER_JOB).
+    """Return the processes, each with a GPU of its own, that one job is run by (BENCH_GPUS_PER_JOB).
 
     Unset: 1. Without a GPU (or with BENCH_DEVICE=cpu) they share the CPU. The result does not depend on it,
     up to the rounding of a sum over processes.

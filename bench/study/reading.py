@@ -353,3 +353,13 @@ def _check_target(name: str, target: Target, evaluation: Evaluation, path: str) 
             raise RequestError(f"{key}: {source} has no {strange[0]!r}; it has {list(choices)}")
     if len(evaluation.leave_out) == len(classes):
         raise RequestError(f"{of}.leave_out: no class of {source} is left")
+    cut = next((item for item in entry.geometries if item.name == target.geometry), None)
+    if (
+        cut
+        and "patches" in evaluation.pixels
+        and (evaluation.window, evaluation.stride) != (cut.patch, cut.stride)
+    ):
+        raise RequestError(
+            f"{of}: pixels: patches counts windows of {evaluation.window} pixels, {evaluation.stride} apart, but the "
+            f"geometry {cut.name} has patches of {cut.patch}, {cut.stride} apart; give window and stride those numbers"
+        )

@@ -4,8 +4,8 @@ Sources of the values stand in `config/*.yaml` beside them.
 """
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from bench.study.checks import below_root, distinct, require, within
 
@@ -100,6 +100,20 @@ class PretrainRecipe:
     def warmup(self) -> float:
         """Epochs of warm-up at this budget: the same share of `epochs` as of the published recipe's."""
         return self.warmup_epochs * self.epochs / (self.published_epochs or self.epochs)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The recipe as it enters a digest: settings that train the same weights are written alike.
+
+        Looks at the validation images choose nothing and are left out; of the two keys that make it stands the
+        warm-up alone; a `mix_block` of the whole batch is an unset one.
+        """
+        left_out = ("validate_every", "warmup_epochs", "published_epochs")
+        kept = {key: value for key, value in asdict(self).items() if key not in left_out}
+        return kept | {
+            "warmup": self.warmup,
+            "mix_block": None if self.mix_block == self.batch_size else self.mix_block,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +214,12 @@ class FinetuneRecipe:
         within(self, "(0, 1]", "layer_decay", "max_class_share")
         require(self.scale_range[0] <= self.scale_range[1], "scale_range is low, high with low <= high")
         require(bool(self.pool_scales), "pool_scales is an empty list; give at least 1")
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The recipe as it enters a digest: without looks at validation images that choose nothing."""
+        looks = self.select == "best-val"
+        return {key: value for key, value in asdict(self).items() if looks or key != "validate_every"}
 
 
 @dataclass(frozen=True, kw_only=True)

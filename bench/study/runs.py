@@ -19,7 +19,7 @@ from bench.study.jobs import DataRun, EvaluateRun, FinetuneRun, PretrainRun, eff
 from bench.study.place import own_file, results_folder
 from bench.study.schema import Study
 
-VERSIONS = {"acquire": 2, "prepare": 2, "pretrain": 2, "finetune": 2, "evaluate": 2, "top1": 2, "compare": 2}
+VERSIONS = {"acquire": 2, "prepare": 2, "pretrain": 3, "finetune": 2, "evaluate": 2, "top1": 3, "compare": 2}
 """Raised when the meaning of a stage's outputs changes, so that results of the old code are not mixed in."""
 
 
@@ -106,7 +106,7 @@ class Runs:
             "strategy": arm.strategy,
             "settings": {key: getattr(arm, key) for key in SETTINGS},
             "channels": channels,
-            "recipe": asdict(recipe),
+            "recipe": recipe.spec,
             "seed": self.study.seed,
             "repetition": repetition,
         }
@@ -184,7 +184,7 @@ class Runs:
             "architecture": asdict(study.backbones[backbone]),
             "channels": channels,
             "labels": target.labels,
-            "recipe": asdict(recipe),
+            "recipe": recipe.spec,
             "seed": study.seed,
         }
         for (_, stem, k), (start, names) in alike.items():

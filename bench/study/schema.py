@@ -136,6 +136,12 @@ class Study:
         # Several pre-trainings of csp against one set of published weights would count that one as several.
         one = not self.published or self.repetitions.pretrain == 1
         require(one, "repetitions.pretrain is 1 where pretrain.published gives rgb one set of weights")
+        # Published weights have ImageNet's 1,000 classes and its published mean and std.
+        whole = not self.published or self.scale == "full"
+        require(
+            whole,
+            f"pretrain.published needs scale: full, the data of those weights; found scale: {self.scale}",
+        )
         sizes = [("miniature.side", self.miniature.side if self.miniature else None, 24)]
         # Both backbones reduce a picture 32 times.
         sizes += [("pretrain.data.size", self.pretrain_data.size, 32)]
@@ -144,6 +150,12 @@ class Study:
         ]
         for key, side, least in sizes:
             require(side is None or side >= least, f"{key} is at least {least} pixels, found {side}")
+        for key, recipe in self.pretrain.items():
+            # Both stems cut a picture into patches of 4 x 4 pixels.
+            require(
+                recipe.crop % 4 == 0,
+                f"pretrain (common, backbones.{key}).crop is a multiple of 4 pixels, found {recipe.crop}",
+            )
         for name in self.datasets:
             require(name not in ("top1", self.pretrain_data.name), f"datasets: the name {name!r} is taken")
             require(name in self.evaluate, f"evaluate lacks {name!r}")
@@ -218,8 +230,14 @@ class Study:
         )
 
     def _check_selection(self, name: str) -> None:
-        """Weights may be chosen where a validation part is set aside, and nowhere else."""
+        """Weights are chosen on a validation part that is set aside or not at all; colours are distorted as stored."""
+        own_scale = {"red", "green", "blue"} & set(self.datasets[name].per_tile)
         for backbone, recipe in self.finetune[name].items():
+            require(
+                not (own_scale and recipe.photometric),
+                f"finetune ({name}, {backbone}): photometric distorts stored 8-bit colours, which per_tile "
+                f"standardises ({', '.join(sorted(own_scale))}); leave one of the two out",
+            )
             looks = recipe.select == "best-val" or recipe.validate_every > 0
             require(
                 not looks or self.datasets[name].selection == "holdout",

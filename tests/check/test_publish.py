@@ -14,10 +14,12 @@ import pytest
 
 from bench.errors import BenchError
 from bench.metrics import scores
-from bench.publish.light import light_manifest, publish, require_small
+from bench.publish.light import light_manifest, publish, require_small, seal
+from bench.publish.lighter import keep_counts, left_out, lighten, size_of
+from bench.publish.page import write_page
 from bench.publish.privacy import refuse_private, texts
 from bench.publish.regenerate import regenerate
-from bench.record import digest_of, read_record
+from bench.record import digest_of, read_record, sha256_file
 from bench.study.reading import load_study
 from bench.study.runs import Runs
 
@@ -141,9 +143,67 @@ def runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
 def test_a_record_that_is_too_large_is_refused_with_its_largest_files(published: Path) -> None:
     sizes = {path.relative_to(published).as_posix(): path.stat().st_size for path in published.rglob("*.*")}
     require_small(published, sum(sizes.values()))
+    # Nothing was left out of so small a study.
+    assert left_out(published) == []
     largest = max(sizes, key=lambda name: sizes[name])
     with pytest.raises(BenchError, match=rf"git keeps 0\.10 MB at most; largest: {largest} \(0\.\d\d MB\), "):
         require_small(published, 100_000)
+
+
+def test_what_is_too_large_leaves_out_one_thing_after_the_other(copy: Path) -> None:
+    sizes = {
+        name: sum(path.stat().st_size for path in copy.rglob(pattern))
+        for name, pattern in {"pdf": "*.pdf", "pictures": "pictures_*.png"}.items()
+    }
+    whole = size_of(copy)
+    assert lighten(copy, whole) == [] and size_of(copy) == whole
+    assert lighten(copy, whole - sizes["pdf"]) == ["pdf"]
+    assert not list(copy.rglob("*.pdf")) and list(copy.rglob("pictures_*.png"))
+
+
+def test_a_light_record_gives_again_what_was_not_left_out(copy: Path, published: Path) -> None:
+    from bench.check.contract import check_folder
+
+    before = np.load(published / "evaluate" / "mfnet" / "convnext_mini" / "counts.npz")
+    assert any(name.startswith("edges/") for name in before.files)
+    assert lighten(copy, 0) == left_out(copy) == ["pdf", "pictures", "further"]
+    after = np.load(copy / "evaluate" / "mfnet" / "convnext_mini" / "counts.npz")
+    # The confusion counts of each scene stay as they were counted; those of edges and spectra go.
+    assert after.files == ["counts/full"] and np.array_equal(after["counts/full"], before["counts/full"])
+    write_page(copy)
+    assert "Left out, so that the record stays small: the figures as PDF" in (copy / "README.md").read_text()
+    kept = bytes_of(copy, *MADE_AGAIN)
+    assert {name: kept[name] for name in kept if not name.startswith("figures/")} == bytes_of(
+        published, "compare", "tables"
+    )
+    assert not [name for name in kept if name.endswith(".pdf") or "pictures_" in name]
+    for name in ("tables", "figures"):
+        shutil.rmtree(copy / name)
+    for path in (copy / "compare").glob("*.csv"):
+        path.unlink()
+    regenerate(copy)
+    assert bytes_of(copy, *MADE_AGAIN) == kept
+    seal(copy)
+    assert [(check.name, found) for check, found in check_folder(copy) if found] == []
+
+
+def test_packed_counts_are_the_evaluations_and_their_record_says_which(
+    place: Path, published: Path, copy: Path
+) -> None:
+    below = Path("evaluate", "mfnet", "convnext_mini")
+    own, packed = (np.load(root / below / "counts.npz") for root in (place / "results" / "smoke", published))
+    assert sorted(own.files) == sorted(packed.files)
+    assert all(np.array_equal(own[name], packed[name]) for name in own.files)
+    extra = read_record(published / below / "record.json").extra
+    assert extra["counts_of_run_sha256"] == sha256_file(place / "results" / "smoke" / below / "counts.npz")
+    assert extra["counts_sha256"] == sha256_file(published / below / "counts.npz")
+    (copy / below / "counts.npz").write_bytes(
+        (place / "results" / "smoke" / below / "counts.npz").read_bytes()
+    )
+    with pytest.raises(
+        BenchError, match=r"counts\.npz: not the counts that their record speaks of; evaluate again"
+    ):
+        keep_counts(copy / below)
 
 
 def test_tables_that_do_not_follow_and_stale_records_are_not_published(

@@ -1,5 +1,8 @@
 """Pictures of one's own become maps of ids and colours, or one sentence that says why not."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +71,25 @@ def test_planes_of_several_files_follow_each_other(weights, tmp_path):
     assert predict(weights, tmp_path / "maps", tmp_path / "scene.png", both) == 0
     maps = [np.asarray(Image.open(tmp_path / f"maps/{name}.ids.png")) for name in ("scene", "visible")]
     assert np.array_equal(*maps)
+
+
+def test_a_channel_that_scenes_standardise_by_themselves_is_standardised_here_too(weights, tmp_path):
+    tensors, spec = weights, json.loads(weights.with_suffix(".json").read_text())
+    own = tmp_path / "own.safetensors"
+    shutil.copyfile(tensors, own)
+    spec["scene"]["per_tile"] = ["thermal"]
+    spec["mean"][3], spec["std"][3] = 0.0, 1.0
+    own.with_suffix(".json").write_text(json.dumps(spec))
+    pixels = picture(tmp_path / "scene.png", 30, 26, 4)
+    assert predict(own, tmp_path / "maps", tmp_path / "scene.png") == 0
+    model, _ = load_model(own)
+    values = pixels.transpose(2, 0, 1).astype(np.float32)
+    values[3] = (values[3] - values[3].mean()) / values[3].std()
+    mean, std = torch.tensor(spec["mean"]), torch.tensor(spec["std"])
+    with torch.inference_mode():
+        plain = model(normalise(torch.from_numpy(values)[None], mean, std))[0]
+    ids = np.asarray(Image.open(tmp_path / "maps/scene.ids.png"))
+    assert (ids == plain.argmax(0).numpy()).mean() > 0.99
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,9 @@ def test_the_memory_holds_a_band_of_every_view_or_the_request_is_refused():
     needed = 33 * 8 * (10 + 2 * (10 + 5 + 15))
     views = Views(scales=(0.5, 1.0, 1.5))
     predict(smooth, scene, Sliding(window=8, stride=5, classes=4, memory=needed), views)
-    with pytest.raises(RequestError, match=r"a scene of 40 x 10 pixels in 4 classes, in all its views, takes"):
+    with pytest.raises(
+        RequestError, match=r"a scene of 40 x 10 pixels in 4 classes, in all its views, takes"
+    ):
         predict(smooth, scene, Sliding(window=8, stride=5, classes=4, memory=needed - 1), views)
 
 

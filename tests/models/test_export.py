@@ -127,6 +127,12 @@ def test_the_card_has_the_hubs_header_and_says_what_was_run(tmp_path, scale, sta
     assert "R G B R" in body and "10 steps" in body and run.digest in body and "no redistribution" in body
 
 
+def test_the_card_of_grey_says_that_every_channel_is_the_mean(tmp_path):
+    run, _ = finished(tmp_path, label="grey-4ch")
+    text = (export_pretraining(run, CLASSES, tmp_path / "out") / "README.md").read_text(encoding="utf-8")
+    assert "the mean of red, green and blue in each" in text and "R G B R" not in text
+
+
 def test_an_export_is_the_same_bytes_each_time_and_never_overwrites(tmp_path):
     run, _ = finished(tmp_path)
     folders = [export_pretraining(run, CLASSES, tmp_path / name) for name in ("a", "b")]
@@ -178,7 +184,15 @@ def test_a_swin_whose_windows_timm_would_cut_is_refused(tmp_path):
     ],
 )  # fmt: skip
 def test_a_tag_says_strategy_channels_settings_and_data(label, n, scale, data, tag):
-    assert tag_of(SimpleNamespace(label=label, channels=n, scale=scale, data=data)) == tag
+    assert tag_of(SimpleNamespace(label=label, channels=n, scale=scale, data=data, repetition=0)) == tag
+
+
+def test_repetitions_of_one_pretraining_have_folders_of_their_own():
+    tags = [
+        tag_of(SimpleNamespace(label="csp-4ch", channels=4, scale="full", data="imagenet1k", repetition=k))
+        for k in range(3)
+    ]
+    assert tags == ["csp4_in1k", "csp4_s1_in1k", "csp4_s2_in1k"]
 
 
 def test_the_papers_networks_are_timms_entry_points_as_they_are(tmp_path):

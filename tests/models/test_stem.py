@@ -111,7 +111,7 @@ def test_random_keeps_rgb_and_draws_the_rest(n, rgb):
 def test_the_names_are_those_of_a_study():
     from typing import get_args
 
-    from bench.study.schema import Stem
+    from bench.study.arms import Stem
 
     assert set(STEMS) == set(get_args(Stem))
 

@@ -6,6 +6,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 from bench.errors import BenchError
 from bench.report import figures, style
@@ -116,6 +117,24 @@ def test_the_same_figure_has_the_same_bytes_without_a_date(tmp_path) -> None:
         assert (tmp_path / f"one.{ending}").read_bytes() == (tmp_path / f"two.{ending}").read_bytes()
     assert b"CreationDate" not in (tmp_path / "one.pdf").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.pdf", "one.png", "two.pdf", "two.png"]
+
+
+def test_a_palette_keeps_areas_exactly_and_photographs_keep_every_colour(tmp_path) -> None:
+    style.write(figures.forest(gains(), COLOURS, title="T"), tmp_path / "plain", ("png",))
+    with Image.open(tmp_path / "plain.png") as drawn_png:
+        assert drawn_png.mode == "P" and drawn_png.info["dpi"] == pytest.approx(
+            (style.DPI, style.DPI), abs=0.1
+        )
+        colours = {colour for _, colour in drawn_png.convert("RGB").getcolors(1 << 24)}
+    # The paper's white and the arm's own colour: no shade beside them.
+    assert {(255, 255, 255), tuple(round(255 * part) for part in to_rgb(COLOURS["rgb"]))} <= colours
+    figure = style.new_figure(2, 2)
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    figure.subplots().imshow(noise)
+    style.write(figure, tmp_path / "photograph", ("png",))
+    with Image.open(tmp_path / "photograph.png") as drawn_png:
+        assert drawn_png.mode == "RGB"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photograph.png", "plain.png"]
 
 
 def test_a_missing_log_is_named(demo) -> None:

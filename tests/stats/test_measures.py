@@ -83,13 +83,21 @@ def test_each_measure_has_a_contrast_with_the_default_interval(tables: tuple[dic
     _, out = tables
     rows = {row["measure"]: row for row in _read(out / "further.csv") if row["backbone"] == "convnext"}
     assert list(rows) == [
-        "boundary mF1, 3 px", "boundary mIoU, 3 px", "mIoU inside, 3 px", "mIoU near edges, 3 px", "mIoU, gain0.5/red",
-        "mIoU, reversed", "mIoU, undisturbed",
+        "boundary mF1, 3 px", "boundary mIoU, 3 px", "drop of mIoU, gain0.5/red", "drop of mIoU, reversed",
+        "mIoU inside, 3 px", "mIoU near edges, 3 px", "mIoU, gain0.5/red", "mIoU, reversed", "mIoU, undisturbed",
     ]  # fmt: skip
+    # This gain changed nothing, so nothing dropped.
+    nothing = rows.pop("drop of mIoU, gain0.5/red")
+    assert [float(nothing[key]) for key in ("treatment_value", "baseline_value", "estimate")] == [0, 0, 0]
     for row in rows.values():
         low, estimate, high = (float(row[key]) for key in ("low", "estimate", "high"))
         assert low < estimate < high and row["method"] == "crossed variance components, t"
         assert estimate == pytest.approx(float(row["treatment_value"]) - float(row["baseline_value"]))
+    fall, plain, turned = (
+        rows[name] for name in ("drop of mIoU, reversed", "mIoU, undisturbed", "mIoU, reversed")
+    )
+    for key in ("treatment_value", "baseline_value", "estimate"):
+        assert float(fall[key]) == pytest.approx(float(plain[key]) - float(turned[key]))
     assert rows["boundary mF1, 3 px"]["units"] == "4" and rows["mIoU, reversed"]["units"] == "2"
 
 

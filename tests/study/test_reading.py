@@ -299,6 +299,7 @@ CONVNEXT, SWIN = ("backbones", "convnext_mini"), ("backbones", "swin_mini")
         ((*P, "randaugment"), "m9", "pretrain.common.randaugment is a policy such as rand-m9"),
         ((*P, "randaugment"), "rand-q9", "pretrain.common.randaugment is a policy"),
         ((*P, "crop"), 31, "pretrain (common, backbones.convnext_mini).crop is at least 32 pixels, found 31"),
+        ((*P, "crop"), 66, "pretrain (common, backbones.convnext_mini).crop is a multiple of 4 pixels, found 66"),
         (("pretrain", "data", "size"), 31, "pretrain.data.size is at least 32 pixels, found 31"),
         (("miniature", "side"), 23, "miniature.side is at least 24 pixels, found 23"),
         (("miniature", "train_images"), 0, "miniature.train_images lies in [1, inf)"),
@@ -401,3 +402,29 @@ def test_a_study_that_workflow_and_reader_may_not_agree_on_is_left_to_the_reader
     path.write_text("a: 1\na: 2\n")
     with pytest.raises(RequestError, match="'a' stands twice"):
         chosen_study([path], {"a": 2})
+
+
+@pytest.mark.parametrize(
+    ("found", "instead", "words"),
+    [
+        ("primary: patches\n    metric: mIoU\n    window: 896", "primary: patches\n    metric: mIoU\n    window: 640",
+         "pixels: patches counts windows of 640 pixels, 512 apart, but the geometry 896/512 has patches of 896"),
+        ("geometry: 512/512}", "geometry: 512/512, per_tile: [red]}",
+         "photometric distorts stored 8-bit colours, which per_tile standardises (red)"),
+        ("    amp: true\n  backbones:\n    convnext_tiny:                         # ConvNeXt semantic",
+         "    amp: true\n    select: best-val\n    validate_every: 1000\n  backbones:\n"
+         "    convnext_tiny:   # ConvNeXt semantic",
+         "need datasets.isaid.selection: holdout, which sets a validation part aside; test data never select"),
+        ("geometry: 896/512}", "geometry: 896/511}", "isaid has no '896/511'; it has ['whole', '896/512']"),
+        ("boundary: [3, 9]", "boundary: [3, 3]", "boundary names one twice"),
+        ("spectral: [reversed, mean]", "spectral: [backwards]", "spectral holds reversed, orders:K, mean"),
+    ],
+)  # fmt: skip
+def test_settings_that_contradict_each_other_are_refused(found, instead, words, tmp_path):
+    text = Path("config/paper.yaml").read_text()
+    assert found in text
+    path = tmp_path / "study.yaml"
+    path.write_text(text.replace(found, instead, 1))
+    with pytest.raises(RequestError) as error:
+        load_study(path)
+    assert words in str(error.value)

@@ -113,6 +113,40 @@ def test_every_setting_of_a_pretraining_moves_its_digest_and_label(study):
     assert len({digest for digest, _ in found}) == len({label for _, label in found}) == len(changes)
 
 
+def test_settings_that_train_the_same_weights_have_one_digest(study):
+    demo = study("demo")
+
+    def runs(**settings):
+        recipes = {name: replace(recipe, **settings) for name, recipe in demo.pretrain.items()}
+        return [run.digest for run in Runs(replace(demo, pretrain=recipes)).pretrainings]
+
+    recipe = next(iter(demo.pretrain.values()))
+    plain = runs()
+    assert plain == runs(validate_every=1) == runs(published_epochs=recipe.epochs)
+    assert plain == runs(mix_block=recipe.batch_size)
+    # Twice the epochs of the recipe and twice its warm-up are the same warm-up.
+    scaled = {"published_epochs": 2 * recipe.epochs, "warmup_epochs": 2 * recipe.warmup_epochs}
+    assert plain == runs(**scaled)
+    block = recipe.batch_size // 2
+    for change in ({"mix_block": block}, {"warmup_epochs": recipe.warmup_epochs + 1}):
+        assert not set(plain) & set(runs(**change)), change
+
+
+def test_looks_at_validation_scenes_move_a_digest_only_where_they_select(study):
+    demo = study("demo")
+    recipe = demo.finetune["isaid"]["convnext_mini"]
+    assert recipe.spec == replace(recipe, validate_every=2).spec
+    looking = [replace(recipe, select="best-val", validate_every=every) for every in (2, 3)]
+    assert looking[0].spec != looking[1].spec and looking[0].spec["validate_every"] == 2
+
+
+def test_published_weights_need_the_data_that_they_are_evaluated_on(study):
+    demo = study("demo")
+    weights = {"convnext_mini": Published(timm="convnext_tiny.fb_in1k")}
+    with pytest.raises(ValueError, match=r"pretrain\.published needs scale: full, .* scale: miniature"):
+        replace(demo, published=weights, repetitions=replace(demo.repetitions, pretrain=1))
+
+
 def test_published_weights_stand_in_for_rgb_alone_and_are_their_digest_wherever_the_file_lies(study):
     paper = study("paper")
     one, other = (Published(path=path, sha256="a" * 64) for path in ("a.pth", "b/c.pth"))

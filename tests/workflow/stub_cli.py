@@ -42,7 +42,8 @@ def main() -> int:
         train(next(job for job in jobs if job.folder == folder))
     else:
         names = {
-            "compare": [f"compare/{name}.csv" for name in compare_tables(runs.study)] + ["compare/record.json"],
+            "compare": [f"compare/{name}.csv" for name in compare_tables(runs.study)]
+            + ["compare/record.json"],
             "tables": [
                 f"tables/{n}.{k}" for n in table_names(runs.study) for k in ("csv", "md", "html", "tex")
             ]

@@ -59,8 +59,7 @@ def test_the_plan_counts_what_snakemake_then_runs(project, monkeypatch):  # noqa
     changed = edited(project, "demo", "changed", slower)
     text = plan_text(Runs(load_study(changed)), changed)
     assert (
-        "stale      finetune mfnet/convnext_mini/csp/seed0 and 9 more: recipe.iterations: 150 -> 151"
-        in text
+        "stale      finetune mfnet/convnext_mini/csp/seed0 and 9 more: recipe.iterations: 150 -> 151" in text
     )
     assert planned(changed) == jobs_of_dry_run(project, "--configfile", str(changed))
     Path("results/demo/evaluate/mfnet/convnext_mini/counts.npz").unlink()
