@@ -3,7 +3,10 @@
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 STUDY ?= config/demo.yaml
+RESULTS ?= results/published/demo
 VENV := .venv
+# What tables and figures need and nothing else: no torch.
+LIGHT := .venv-tables
 BIN := $(VENV)/bin
 # Exact pins where they were tested; elsewhere the ranges of pyproject.toml, said aloud.
 PLATFORM := $(shell uname -s)-$(shell uname -m)
@@ -13,13 +16,15 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help demo mini run test lint format clean
+.PHONY: help demo mini run tables test torture lint format clean
 
 help:
 	@echo "make demo               every stage on drawn data, minutes on a laptop (MINIATURE)"
 	@echo "make mini DATA=FOLDER   the same on real pictures (SMALL SCALE)"
 	@echo "make run STUDY=FILE     a study of your own, or config/paper.yaml"
+	@echo "make tables [RESULTS=..] tables and figures of a published study from its counts, without torch"
 	@echo "make test               the tests"
+	@echo "make torture            pre-trainings killed at every step and place; a quarter of an hour"
 	@echo "make lint               format, lint, types, import contracts"
 	@echo "make format             put the format right"
 
@@ -33,8 +38,14 @@ mini: $(VENV)/.base
 run: $(VENV)/.base
 	@$(BIN)/python -m bench run --study $(STUDY) --cores $(CORES)
 
+tables: $(LIGHT)/.done
+	@PYTHONPATH=. $(LIGHT)/bin/python -m bench regenerate $(RESULTS)
+
 test: $(VENV)/.test
 	@$(BIN)/python -m pytest -n $(CORES) --dist worksteal
+
+torture: $(VENV)/.test
+	@$(BIN)/python -m pytest tests/torture/kills.py tests/torture/grid.py
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
@@ -55,6 +66,12 @@ clean:
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=")'
 	@$(PYTHON) -m venv $(VENV)
+
+$(LIGHT)/.done: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=")'
+	@$(PYTHON) -m venv $(LIGHT)
+	@$(LIGHT)/bin/python -m pip install -q --disable-pip-version-check $(PINS) numpy scipy pandas matplotlib PyYAML
+	@touch $@
 
 $(VENV)/.base: pyproject.toml requirements.lock | $(VENV)/bin/python
 	@$(call install,.)

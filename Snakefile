@@ -9,6 +9,7 @@ report: "paper/captions/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/data.smk"
+include: "rules/look.smk"
 include: "rules/pretrain.smk"
 include: "rules/finetune.smk"
 include: "rules/evaluate.smk"
@@ -21,6 +22,7 @@ rule all:
     input:
         rules.report.output,
         rules.figures.output,
+        rules.look.output,
         rules.tables.output,
 
 

@@ -1,157 +1,22 @@
-"""The only parser. A handler reads the study, finds its run and calls one room, which it imports itself.
+"""The only parser, and the one place where an error becomes a sentence and an exit code.
 
 Flags carry names and paths; science stands in the study file. Machine facts come from the environment and never
 enter a digest: BENCH_DATA (folder of the archives), BENCH_DEVICE (cpu, cuda, cuda:1; unset: cuda if there is
-one), BENCH_WORKERS (loader processes).
+one), BENCH_WORKERS (loader processes), BENCH_GPUS_PER_JOB (processes of one training or evaluation),
+BENCH_MICRO_BATCH (images of one forward pass of a pre-training), BENCH_DETERMINISTIC (1: torch's deterministic
+algorithms); config/README.md lists them all.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from bench import __version__
-from bench.errors import BenchError, RequestError
-from bench.study.jobs import EvaluateRun, Job
-from bench.study.reading import load_study
-from bench.study.runs import Runs
+from bench import __version__, verbs
+from bench.cluster import requeue
+from bench.errors import BenchError, Preempted
 
-R = TypeVar("R", bound=Job)
-
-
-def _runs(arguments: argparse.Namespace) -> Runs:
-    return Runs(load_study(arguments.study))
-
-
-def _one(found: Iterable[R], what: str) -> R:
-    for run in found:
-        return run
-    raise RequestError(f"the study has no {what}; `python -m bench plan --study FILE` lists what it has")
-
-
-def acquire(arguments: argparse.Namespace) -> None:
-    from bench.data.stages import acquire_data
-
-    runs = _runs(arguments)
-    acquire_data(runs.study, runs.data(_data_name(runs, arguments.dataset)))
-
-
-def prepare(arguments: argparse.Namespace) -> None:
-    from bench.data.stages import prepare_data
-
-    runs = _runs(arguments)
-    prepare_data(runs.study, runs.data(_data_name(runs, arguments.dataset)))
-
-
-def _data_name(runs: Runs, name: str) -> str:
-    known = [*runs.target_data, runs.pretrain_data.name]
-    if name not in known:
-        raise RequestError(f"--dataset {name}: the study has {', '.join(known)}")
-    return name
-
-
-def pretrain(arguments: argparse.Namespace) -> None:
-    from bench.device import device, workers
-    from bench.train.pretrain import pretrain as train
-
-    wanted = (arguments.backbone, arguments.strategy, arguments.seed)
-    run = _one(
-        (run for run in _runs(arguments).pretrainings if (run.backbone, run.label, run.repetition) == wanted),
-        "pre-training {} {} seed {}".format(*wanted),
-    )
-    train(run, device=device(), workers=workers())
-
-
-def finetune(arguments: argparse.Namespace) -> None:
-    from bench.device import device, workers
-    from bench.train.finetune import finetune as train
-
-    wanted = (arguments.dataset, arguments.backbone, arguments.arm, arguments.seed)
-    run = _one(
-        (
-            run
-            for run in _runs(arguments).finetunings
-            if (run.dataset, run.backbone, run.arm, run.repetition) == wanted
-        ),
-        "fine-tuning {} {} {} seed {}".format(*wanted),
-    )
-    train(run, device=device(), workers=workers())
-
-
-def evaluate(arguments: argparse.Namespace) -> None:
-    from bench.device import device, workers
-    from bench.evaluate.cells import evaluate_target
-    from bench.evaluate.top1 import evaluate_top1
-
-    runs = _runs(arguments)
-    wanted = (arguments.dataset, arguments.backbone)
-    found: Callable[[EvaluateRun], bool] = lambda run: (run.dataset, run.backbone) == wanted  # noqa: E731
-    run = _one(filter(found, (*runs.evaluations, *runs.classifiers)), "evaluation {} {}".format(*wanted))
-    if run.pretrainings:
-        evaluate_top1(
-            run.pretrainings,
-            runs.study.orders,
-            Path(run.folder),
-            device=device(),
-            workers=workers(),
-            digest=run.digest,
-            spec=run.spec,
-            inputs=run.inputs,
-            names={"study": run.study, "backbone": run.backbone},
-        )
-    else:
-        evaluate_target(run, runs.study.evaluate[run.dataset], device=device())
-
-
-def compare(arguments: argparse.Namespace) -> None:
-    from bench.stats.stage import compare_study
-
-    compare_study(_runs(arguments), partial=arguments.partial)
-
-
-def tables(arguments: argparse.Namespace) -> None:
-    from bench.report.tables import write_tables
-    from bench.stats.stage import require_fresh
-
-    runs = _runs(arguments)
-    partial = require_fresh(runs)
-    write_tables(runs.study, Path(runs.root, "compare"), Path(runs.root, "tables"), partial=partial)
-
-
-def figures(arguments: argparse.Namespace) -> None:
-    from bench.report.plates import write_figures
-    from bench.stats.stage import require_fresh
-
-    runs = _runs(arguments)
-    write_figures(runs.study, Path(runs.root), Path(runs.root, "figures"), partial=require_fresh(runs))
-
-
-def report(arguments: argparse.Namespace) -> None:
-    from bench.report.paper import write_report
-    from bench.stats.stage import require_fresh
-
-    runs = _runs(arguments)
-    partial = require_fresh(runs)
-    write_report(runs.study, Path(runs.root), Path(runs.root, "report", "report.pdf"), partial=partial)
-
-
-def plan(arguments: argparse.Namespace) -> None:
-    from bench.workflow import print_plan
-
-    print_plan(_runs(arguments))
-
-
-def run(arguments: argparse.Namespace) -> int:
-    from bench.workflow import run_study
-
-    return run_study(_runs(arguments), arguments.study, cores=arguments.cores, profile=arguments.profile)
-
-
-def benchmark(arguments: argparse.Namespace) -> None:
-    from bench.benchmark.measure import run_benchmark
-
-    run_benchmark(arguments.name, arguments.out)
+Handler = Callable[[argparse.Namespace], int | None]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -161,12 +26,10 @@ def parser() -> argparse.ArgumentParser:
         description="Is Channel Shuffling Pre-training true? Run it, count it, judge it.",
     )
     top.add_argument("-V", "--version", action="version", version=f"csp-bench {__version__}")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    known = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def verb(
-        handler: Callable[[argparse.Namespace], int | None], summary: str, *names: str
-    ) -> argparse.ArgumentParser:
-        sub = verbs.add_parser(handler.__name__, help=summary, description=summary)
+    def verb(handler: Handler, summary: str, *names: str) -> argparse.ArgumentParser:
+        sub = known.add_parser(handler.__name__, help=summary, description=summary)
         sub.set_defaults(handler=handler)
         sub.add_argument("--study", type=Path, required=True, help="study file, such as config/demo.yaml")
         for name in names:
@@ -174,30 +37,93 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument(f"--{name}", type=kind, required=True, help=HELP[name])
         return sub
 
-    verb(acquire, "put a dataset's archives in place, verify and unpack them", "dataset")
-    verb(prepare, "turn a dataset's files into verified arrays with a manifest", "dataset")
-    verb(pretrain, "pre-train one classifier", "backbone", "strategy", "seed")
-    verb(finetune, "fine-tune one UperNet", "dataset", "backbone", "arm", "seed")
-    verb(evaluate, "predict the evaluation split and store the counts", "dataset", "backbone")
-    partial = verb(compare, "turn counts into scores, intervals, tests and verdicts")
+    verb(verbs.prepare, "turn a dataset's files into verified arrays with a manifest", "dataset")
+    verb(verbs.look, "picture the prepared data, and what each strategy does to photographs")
+    verb(verbs.pretrain, "pre-train one classifier", "backbone", "strategy", "seed")
+    exported = verb(
+        verbs.export, "write a pre-training as a folder that timm loads", "backbone", "strategy", "seed"
+    )
+    exported.add_argument("--out", type=Path, help="parent folder; unset: results/STUDY/export")
+    verb(verbs.finetune, "fine-tune one UperNet", "dataset", "backbone", "arm", "seed")
+    verb(verbs.evaluate, "predict the evaluation split and store the counts", "dataset", "backbone")
+    partial = verb(verbs.compare, "turn counts into scores, intervals, tests and verdicts")
     partial.add_argument(
         "--partial", action="store_true", help="go on where runs are missing, and say PARTIAL"
     )
-    verb(tables, "write the tables as CSV, Markdown, HTML and LaTeX")
-    verb(figures, "draw the figures as PNG and PDF")
-    verb(report, "set the report as PDF")
-    verb(plan, "list the study's jobs, by stage")
-    whole = verb(run, "run a whole study: everything that is missing or stale, then the report")
+    verb(verbs.power, "say how many seeds or images would decide each claim, from the spread observed so far")
+    verb(verbs.tables, "write the tables as CSV, Markdown, HTML and LaTeX")
+    verb(verbs.figures, "draw the figures as PNG and PDF")
+    verb(verbs.report, "set the report as PDF")
+    verb(
+        verbs.publish,
+        "copy the light record of a finished study to results/published/, tables and figures with it",
+    )
+    priced = verb(verbs.plan, "say what would run and why, what is done, and what the rest costs")
+    priced.add_argument(
+        "--max-gpu-hours", type=float, metavar="H", help="propose the most useful part that H hours hold"
+    )
+    verb(verbs.calibrate, "time a few steps of each of the study's networks on this machine, for the plan")
+    whole = verb(verbs.run, "run a whole study: everything that is missing or stale, then the report")
     whole.add_argument("--cores", type=int, default=None, help="processes at once; unset: all cores")
     whole.add_argument("--profile", default="profiles/default", help="Snakemake profile")
+    seen = verb(verbs.status, "show how far every run of a study is")
+    seen.add_argument("--watch", action="store_true", help="show it again until nobody works on the study")
+    seen.add_argument("--json", action="store_true", help="for scripts")
 
-    # Verbs that need no study.
-    def free(handler: Callable[[argparse.Namespace], int | None], summary: str) -> argparse.ArgumentParser:
-        sub = verbs.add_parser(handler.__name__, help=summary, description=summary)
+    # Verbs that need no study, or can do without.
+    def free(handler: Handler, summary: str) -> argparse.ArgumentParser:
+        sub = known.add_parser(handler.__name__, help=summary, description=summary)
         sub.set_defaults(handler=handler)
         return sub
 
-    timed = free(benchmark, "measure the harness itself: ratios, written as CSV")
+    archives = free(
+        verbs.acquire, "fetch and verify archives; with --study and --dataset unpack them for that study"
+    )
+    archives.add_argument("names", nargs="*", metavar="NAME", help="dataset of the catalogue")
+    archives.add_argument(
+        "--study", type=Path, help="study file; without --dataset: the archives of all its datasets"
+    )
+    archives.add_argument("--dataset", help=HELP["dataset"])
+
+    catalogue = known.add_parser(
+        "data", help="what is known of the datasets", description="what is known of the datasets"
+    )
+    topics = catalogue.add_subparsers(dest="topic", required=True, metavar="list|show")
+    listed = topics.add_parser("list", help="a table of the datasets, and whether their archives are at hand")
+    listed.set_defaults(handler=verbs.data_list)
+    shown = topics.add_parser(
+        "show", help="everything about one dataset: channels, classes, protocols, defects, archives"
+    )
+    shown.add_argument("name", help="dataset of the catalogue; with pictures: of the study")
+    shown.add_argument(
+        "--picture", type=Path, metavar="PNG", help="draw its prepared data as a contact sheet"
+    )
+    shown.add_argument(
+        "--strategies", type=Path, metavar="PNG", help="draw what each strategy does, for as many channels"
+    )
+    shown.add_argument("--study", type=Path, help="whose prepared data; unset: config/demo.yaml")
+    shown.set_defaults(handler=verbs.data_show)
+
+    own = free(verbs.predict, "segment pictures of your own with fine-tuned weights")
+    own.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="a picture; several files of one scene: A,B,..."
+    )
+    own.add_argument("--weights", type=Path, required=True, help="weights.safetensors of a fine-tuning")
+    own.add_argument("--out", type=Path, required=True, help="folder for the maps of ids and colours")
+    anew = free(
+        verbs.regenerate, "make tables and figures of a published study anew from its counts, without torch"
+    )
+    anew.add_argument("results", type=Path, help="published folder, such as results/published/demo")
+    anew.add_argument("--out", type=Path, default=None, help="where to write them; unset: in place")
+    examined = free(
+        verbs.check, "does a results folder keep the contract: schema, digests, samples, seeds, tables?"
+    )
+    examined.add_argument("results", type=Path, help="results folder, published or not, ours or another's")
+    examined.add_argument(
+        "--study", type=Path, default=None, help="study file; unset: study.yaml in the folder"
+    )
+    free(verbs.schema, "print the JSON Schema of a study file, as config/study.schema.json holds it")
+    timed = free(verbs.benchmark, "measure the harness itself: ratios, written as CSV")
     timed.add_argument("name", help="data, train, evaluate or stats")
     timed.add_argument("--out", type=Path, default=Path("paper/benchmarks"), help="folder of the CSV")
     return top
@@ -216,10 +142,10 @@ def main(words: list[str] | None = None) -> int:
     """Parse `words`, run one verb and return the exit code: 0 done, 1 failed, 2 the request was wrong."""
     arguments = parser().parse_args(words)
     try:
-        return arguments.handler(arguments) or 0
+        code = arguments.handler(arguments) or 0
     except BenchError as error:
         print(f"bench {arguments.verb}: {error}", file=sys.stderr)
-        return error.exit_code
+        code = error.exit_code
     except OSError as error:
         print(
             f"bench {arguments.verb}: the system refused: {error}; nothing was left half-written",
@@ -239,3 +165,6 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"bench {arguments.verb}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+    if code == Preempted.exit_code:
+        requeue()
+    return code

@@ -1,6 +1,10 @@
 """The torch device of this process and its loader processes; apart from `machine`, which needs no torch."""
 
 import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -9,12 +13,17 @@ from bench.machine import gpu_slot
 
 
 def device() -> str:
-    """Return the torch device to use: BENCH_DEVICE; unset: a free GPU where there is one, else cpu."""
+    """Return the torch device to use: BENCH_DEVICE; unset: a free GPU where there is one, else cpu.
+
+    One of several processes of a training (LOCAL_RANK is set) has the GPU of its number among those it sees.
+    """
     threads = os.environ.get("OMP_NUM_THREADS", "1")
     if not threads.isdigit() or threads == "0":
         raise RequestError(f"OMP_NUM_THREADS={threads}: expected a whole number of threads, 1 or more")
     torch.set_num_threads(int(threads))
-    named = os.environ.get("BENCH_DEVICE")
+    named, own = os.environ.get("BENCH_DEVICE"), os.environ.get("LOCAL_RANK")
+    if own is not None and (named == "cuda" or (named is None and torch.cuda.is_available())):
+        return f"cuda:{int(own)}"
     if named is None:
         return f"cuda:{gpu_slot(torch.cuda.device_count())}" if torch.cuda.is_available() else "cpu"
     try:
@@ -36,10 +45,68 @@ def peak_memory(place: torch.device) -> int | None:
 
 
 def workers() -> int:
-    """Return the number of loader processes (BENCH_WORKERS; unset: 0 on the CPU, else up to 14)."""
+    """Return the number of loader processes (BENCH_WORKERS; unset: 0 on the CPU, else up to 14).
+
+    Processes of one training share the cores of the machine.
+    """
     named = os.environ.get("BENCH_WORKERS")
     if named is None:
-        return 0 if not device().startswith("cuda") else min(14, max(1, (os.cpu_count() or 2) - 2))
+        cores, processes = os.cpu_count() or 2, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return 0 if not device().startswith("cuda") else min(14, max(1, (cores - 2) // processes))
     if not named.isdigit():
         raise RequestError(f"BENCH_WORKERS={named}: expected a whole number of processes, 0 or more")
     return int(named)
+
+
+def micro_batch() -> int | None:
+    """Return the images of one forward pass in pre-training (BENCH_MICRO_BATCH; unset: all that the process holds).
+
+    Gradients are summed over the passes of a step, so memory bounds the pass and not the global batch.
+    """
+    named = os.environ.get("BENCH_MICRO_BATCH")
+    if named is None:
+        return None
+    if not named.isdigit() or int(named) == 0:
+        raise RequestError(f"BENCH_MICRO_BATCH={named}: expected a whole number of images, 1 or more")
+    return int(named)
+
+
+@contextmanager
+def determinism() -> Iterator[set[str] | None]:
+    """Use torch's deterministic algorithms where BENCH_DETERMINISTIC is 1, and yield what stays without one.
+
+    The set fills with the names of the operations that have none on this device as they are first called; None
+    where the switch is off. On the CPU it stays empty. cuBLAS needs CUBLAS_WORKSPACE_CONFIG, which is set here and
+    so must come before the first product on the GPU.
+    """
+    asked = os.environ.get("BENCH_DETERMINISTIC", "0")
+    if asked not in ("0", "1"):
+        raise RequestError(f"BENCH_DETERMINISTIC={asked}: expected 1 (deterministic algorithms) or 0")
+    if asked == "0":
+        yield None
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    benchmarked = torch.backends.cudnn.benchmark
+    remaining: set[str] = set()
+    shown = warnings.showwarning
+
+    def note(message: Warning | str, *words: object, **named: object) -> None:
+        if found := re.match(r"(\S+) does not have a deterministic implementation", str(message)):
+            remaining.add(found[1])
+        else:
+            shown(message, *words, **named)  # type: ignore[arg-type]
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", message=r"\S+ does not have a deterministic implementation")
+        warnings.showwarning = note
+        try:
+            yield remaining
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+            torch.backends.cudnn.benchmark = benchmarked

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.errors import RequestError
+from bench.study.place import gpus_per_job as gpus_per_job
 
 
 def data_root() -> Path:
@@ -16,8 +17,8 @@ def data_root() -> Path:
     named = os.environ.get("BENCH_DATA")
     if not named:
         raise RequestError(
-            "BENCH_DATA is not set; set it to the folder that holds the archives, one folder a dataset "
-            "(`make mini DATA=...` sets it), and run again"
+            "BENCH_DATA is not set; set it to the folder that holds the archives, or is to hold them, one folder a "
+            "dataset (`export BENCH_DATA=/path/to/data`), and run again"
         )
     root = Path(named)
     if not root.is_dir():
@@ -25,35 +26,117 @@ def data_root() -> Path:
     return root
 
 
-def gpu_count() -> int:
-    """Return the number of GPUs that may be used, without importing torch: CUDA_VISIBLE_DEVICES, or nvidia-smi."""
+def file_workers() -> int:
+    """Return the processes that share the files of one preparation (BENCH_WORKERS; unset: one a core given to us)."""
+    named = os.environ.get("BENCH_WORKERS")
+    if named is None:
+        try:
+            return len(os.sched_getaffinity(0))
+        except AttributeError:  # macOS has none
+            return os.cpu_count() or 1
+    if not named.isdigit():
+        raise RequestError(f"BENCH_WORKERS={named}: expected a whole number of processes, 0 or more")
+    return int(named)
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that may be used, by name, without importing torch.
+
+    The names are those of CUDA_VISIBLE_DEVICES where that is set, and else nvidia-smi's numbers.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return len([line for line in listed.stdout.splitlines() if line.startswith("GPU ")])
+        return []
+    return [str(i) for i, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
+
+
+def gpu_count() -> int:
+    """Return the number of GPUs that may be used."""
+    return len(visible_gpus())
+
+
+def gpu_slot(count: int, folder: Path | None = None) -> int:
+    """Take one of `count` GPUs of this machine for this process, and return its index; see `gpu_slots`."""
+    return gpu_slots(1, count, folder)[0]
 
 
 @cache
-def gpu_slot(count: int, folder: Path | None = None) -> int:
-    """Take one of `count` GPUs of this machine for this process, and return its index; wait if all are taken.
+def gpu_slots(wanted: int, count: int, folder: Path | None = None) -> tuple[int, ...]:
+    """Take `wanted` of `count` GPUs of this machine for this process and its children; wait until they are free.
 
-    Snakemake counts jobs, not devices, so jobs share the devices out among themselves: a slot is a lock file in
-    `folder` (unset: the user's own in the system's temporary folder), which the kernel releases when its
-    holder dies.
+    Returned are indices among the visible ones. Snakemake counts jobs, not devices, so jobs share the devices out
+    among themselves: a slot is a lock file in `folder` (unset: the user's own in the system's temporary folder, one
+    for each SLURM job, which sees GPUs of its own under the same numbers), which the kernel releases when its
+    holder and the children that hold it too are gone. It is named as the device is, so that two runs that were
+    given GPUs 2,3 and 3,4 meet at 3. Only one job collects at a time, behind a lock of its
+    own, so that two jobs never wait for each other with half of what they need in their hands. Raises
+    RequestError if there are not so many.
     """
-    place = folder or Path(tempfile.gettempdir()) / f"csp-bench-gpu-{os.getuid()}"
+    if wanted > count:
+        raise RequestError(
+            f"a job that wants {wanted} GPUs (BENCH_GPUS_PER_JOB) can never start on a machine with {count}: "
+            "lower it, or give the job a larger machine"
+        )
+    own = f"csp-bench-gpu-{os.getuid()}" + "".join(
+        f"-{job}" for job in (os.environ.get("SLURM_JOB_ID"),) if job
+    )
+    place, visible = folder or Path(tempfile.gettempdir()) / own, visible_gpus()
+    # Only a test counts other devices than the machine shows.
+    names = (
+        [name.replace("/", "-") for name in visible]
+        if len(visible) == count
+        else list(map(str, range(count)))
+    )
     place.mkdir(parents=True, exist_ok=True)
-    while True:
-        for index in range(count):
-            descriptor = os.open(place / f"{index}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-                continue
-            return index  # the descriptor stays open, and the slot taken, as long as this process lives
-        time.sleep(1.0)
+    door = os.open(place / "collecting.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        taken: dict[int, int] = {}
+        while True:
+            for index in range(count):
+                if index in taken:
+                    continue
+                descriptor = os.open(place / f"{names[index]}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    os.close(descriptor)
+                    continue
+                taken[index] = descriptor
+                if len(taken) == wanted:
+                    HELD.extend(taken.values())
+                    return tuple(sorted(taken))
+            time.sleep(1.0)
+    finally:
+        os.close(door)
+
+
+HELD: list[int] = []
+"""Descriptors of the slots that this process holds; they stay open, and the slots taken, as long as it lives."""
+
+
+def windows_at_once() -> int:
+    """Return how many windows of a scene share a forward pass (BENCH_WINDOWS; unset: 1)."""
+    return _positive("BENCH_WINDOWS", 1, "windows in one forward pass")
+
+
+def evaluation_memory() -> int:
+    """Return the bytes that the logits of a prediction may take (BENCH_EVAL_MEMORY in MiB; unset: 1024).
+
+    With the sums and the argmax beside them, and without the network's own. A larger scene is cut into more bands.
+    """
+    return _positive("BENCH_EVAL_MEMORY", 1024, "MiB for the logits of a prediction") << 20
+
+
+def _positive(name: str, unset: int, what: str) -> int:
+    """Return a whole number of the environment. Raises RequestError unless it is one, 1 or more."""
+    named = os.environ.get(name)
+    if named is None:
+        return unset
+    if not named.isdigit() or int(named) == 0:
+        raise RequestError(f"{name}={named}: expected a whole number of {what}, 1 or more")
+    return int(named)

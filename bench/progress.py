@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from bench.errors import BenchError
 from bench.record import atomic
+from bench.tracker import Tracker
 
 T = TypeVar("T")
 
@@ -113,6 +114,8 @@ class CsvLog:
         kept = self._rows(resumed) if resumed else []
         with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream, lineterminator="\n").writerows([self.columns, *kept])
+        # Beside the state, which the run clears.
+        self.tracker = Tracker(path.parent.parent / "tensorboard", resumed=resumed)
 
     def _rows(self, resumed: int) -> list[list[str]]:
         """Return the whole rows of the old log up to the resumed step; a row torn by a crash is dropped."""
@@ -131,6 +134,8 @@ class CsvLog:
         """Append one row, floats by repr, and hand it to the system at once."""
         with self.path.open("a", newline="", encoding="utf-8") as stream:
             csv.writer(stream, lineterminator="\n").writerow([step, *values])
+        named = zip(self.columns[1:], values, strict=False)
+        self.tracker.scalars(step, {f"{self.path.stem}/{column}": value for column, value in named})
 
     def publish(self, final: Path) -> None:
         """Copy the log to its final name, whole or not at all."""

@@ -15,16 +15,21 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
+import psutil
+
+from bench.cluster import executor_of
 from bench.data.stages import check_request
-from bench.errors import BenchError, RequestError
+from bench.errors import BenchError, Preempted, RequestError
 from bench.machine import gpu_count
 from bench.record import read_record
 from bench.stats.stage import require_fresh
 from bench.study.runs import Runs
 
+PROFILE = "profiles/default"
 UNBOUNDED = 10_000
 """Jobs that want a GPU at once on a machine without one: they run on the CPU, as many as there are cores."""
 
@@ -42,6 +47,7 @@ def job_counts(runs: Runs) -> Counter[str]:
         {
             "acquire": datasets,
             "prepare": datasets,
+            "look": 1,
             "pretrain": len(runs.pretrainings),
             "finetune": len(runs.finetunings),
             "evaluate": len(runs.evaluations),
@@ -74,6 +80,18 @@ def _digest(path: str) -> str | None:
         return str(json.loads(Path(path).read_text(encoding="utf-8"))["digest"])
     except (BenchError, OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def preempted(runs: Runs) -> list[tuple[str, int]]:
+    """Return the trainings that were told to stop and wait to go on: (folder, steps that are saved)."""
+    found = []
+    for run in (*runs.pretrainings, *runs.finetunings):
+        try:
+            held = json.loads(Path(run.folder, "state", "preempted.json").read_text(encoding="utf-8"))
+            found.append((run.folder, int(held["step"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
 
 
 @contextmanager
@@ -118,6 +136,14 @@ def run_study(runs: Runs, study_file: Path, *, cores: int | None, profile: str) 
         words = ["--forcerun", *forced] if forced else []
         code = _snakemake(study_file, cores, profile, words, lock)
         if code != 0:
+            if stopped := preempted(runs):
+                for folder, step in stopped:
+                    print(
+                        f"bench run: {folder} was told to stop; it is saved up to step {step}",
+                        file=sys.stderr,
+                    )
+                print("bench run: pre-empted; the same command goes on from there", file=sys.stderr)
+                return Preempted.exit_code
             print(
                 f"bench run: a stage failed or was stopped (see above; logs in {root}/logs); the same command "
                 "goes on from here",
@@ -146,7 +172,11 @@ def run_study(runs: Runs, study_file: Path, *, cores: int | None, profile: str) 
 
 
 def _snakemake(study_file: Path, cores: int | None, profile: str, words: list[str], lock: int) -> int:
-    """Run Snakemake with the lock in its hands; SIGTERM is passed on, and Ctrl-C reaches it by itself."""
+    """Run Snakemake with the lock in its hands and return its exit code.
+
+    SIGTERM is passed on to it and to the jobs that it has started here: trainings save their state and end, and
+    Snakemake, which waits for them, with them. Ctrl-C reaches them all by itself.
+    """
     command = [
         sys.executable,
         "-m",
@@ -156,17 +186,31 @@ def _snakemake(study_file: Path, cores: int | None, profile: str, words: list[st
         "--nolock",
         "--rerun-incomplete",
     ]
-    command += [
-        "--cores",
-        str(cores or os.cpu_count() or 1),
-        "--resources",
-        f"gpu={gpu_count() or UNBOUNDED}",
-    ]
+    environment, executor = dict(os.environ), executor_of(profile)
+    if executor == "local":
+        command += ["--cores", str(cores or os.cpu_count() or 1)]
+        command += ["--resources", f"gpu={gpu_count() or UNBOUNDED}"]
+    else:
+        # The cluster's cores and GPUs are the profile's business; this machine's say nothing about them.
+        command += ["--cores", str(cores)] if cores else []
+        environment["BENCH_REQUEUE"] = executor
     if Path(profile).is_dir():
         command += ["--workflow-profile", profile]
-    child = subprocess.Popen([*command, *words], pass_fds=[lock])
+    elif profile != PROFILE:
+        raise RequestError(
+            f"--profile {profile}: no such folder; profiles/ has those that come with the project"
+        )
+    child = subprocess.Popen([*command, *words], pass_fds=[lock], env=environment)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        jobs = psutil.Process(child.pid).children(recursive=True) if child.poll() is None else []
+        child.terminate()
+        for job in jobs:
+            with suppress(psutil.NoSuchProcess):
+                job.terminate()
+
     before = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, frame: child.terminate()),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, stop),
         signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
     }
     try:

@@ -20,7 +20,7 @@ from pathlib import Path
 from bench.errors import RequestError
 from bench.record import write_text
 
-BENCHMARKS = ("data", "train", "evaluate", "stats")
+BENCHMARKS = ("data", "train", "evaluate", "stats", "calibration", "tables", "scale")
 """Each is a module beside this one with a function `measure() -> list[Row]`."""
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "Pillow")
 

@@ -26,6 +26,8 @@ IMAGES = 50_000
 """Validation images of ImageNet-1K."""
 SHOWN = 2
 """Example pictures an evaluation."""
+PRESENT = 0.35
+"""Share of the classes that a scene holds on average, one of them at least."""
 
 RECEIPT: dict[str, Any] = {
     "commit": "0123456789abcdef0123456789abcdef01234567",
@@ -127,11 +129,7 @@ def _write_evaluation(
     settings, manifest = runs.study.evaluate[run.dataset], _manifest(runs, run.dataset, count, "")
     classes, ids = [item["name"] for item in manifest["classes"]], manifest["splits"]["test"]
     hardness = generator.normal(0, 0.5, (1, count, 1))
-    shares = (
-        generator.dirichlet(np.full(len(classes), 0.6), count)
-        * side**2
-        * generator.uniform(0.5, 1.5, (count, 1))
-    )
+    shares = _shares(count, len(classes), generator) * side**2 * generator.uniform(0.5, 1.5, (count, 1))
     arrays: dict[str, NDArray[np.int64]] = {}
     for rule in settings.pixels:
         found = []
@@ -140,6 +138,7 @@ def _write_evaluation(
             right = 1 / (1 + np.exp(-(skill + hardness[0] + generator.normal(0, 0.3, (count, len(classes))))))
             found.append(_confusion(shares.astype(np.int64), right, generator))
         arrays[f"counts/{rule}"] = np.stack(found)
+    disturbed = _add_further(arrays, runs, run, count, generator)
     folder = Path(run.folder)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "counts.npz", **arrays)  # type: ignore[arg-type]
@@ -161,9 +160,62 @@ def _write_evaluation(
     extra = {
         "cells": cells, "samples": ids, "units": ids, "classes": classes, "pixels": list(settings.pixels),
         "channels": channels, "colours": [item["colour"] for item in manifest["classes"]], "groups": groups,
+        "boundary": list(settings.boundary), "spectral_samples": [ids[i] for i in disturbed],
         "examples": ids[:SHOWN], "counts_sha256": sha256_file(folder / "counts.npz"),
     }  # fmt: skip
     _record(run, {"dataset": run.dataset, "backbone": run.backbone}, metrics, extra)
+
+
+def _shares(count: int, classes: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Return each scene's shares of pixels by class [sample, class]: most classes are in few scenes."""
+    there = generator.uniform(size=(count, classes)) < PRESENT
+    there[np.arange(count), generator.integers(0, classes, count)] = True
+    drawn = generator.gamma(0.6, size=(count, classes)) * there
+    found: NDArray[np.float64] = drawn / drawn.sum(axis=1, keepdims=True)
+    return found
+
+
+def _add_further(
+    arrays: dict[str, NDArray[np.int64]],
+    runs: Runs,
+    run: EvaluateRun,
+    count: int,
+    generator: np.random.Generator,
+) -> list[int]:
+    """Add the counts of edges and of disturbed spectra that the study asks for; return the suite's samples.
+
+    A twentieth of the pixels for each pixel of a band's width is near edges, half of the rest of a class's band is
+    shared; a disturbance moves a part of what was right to the next class.
+    """
+    settings = runs.study.evaluate[run.dataset]
+    whole = arrays.get("counts/full", next(iter(arrays.values())))
+    right, target, predicted = (
+        np.diagonal(whole, axis1=2, axis2=3), whole.sum(axis=3), whole.sum(axis=2),
+    )  # fmt: skip
+    for width in settings.boundary:
+        share = min(0.8, width / 20)
+        near = (whole * share).astype(np.int64)
+        parts = [(each * share).astype(np.int64) for each in (0.8 * right, target, predicted)]
+        arrays[f"edges/{width}/near"] = near
+        arrays[f"edges/{width}/iou"] = np.stack(parts, axis=3)
+        contour = [parts[0] // width, parts[2] // width, parts[0] // width, parts[1] // width]
+        arrays[f"edges/{width}/contour"] = np.stack(contour, axis=3)
+    chosen = np.linspace(0, count - 1, min(settings.spectral_samples or count, count)).astype(int).tolist()
+    channels = runs.study.datasets[run.dataset].channels
+    for word in settings.spectral:
+        kind, _, amount = word.partition(":")
+        if kind == "orders":
+            names = [f"order{number}" for number in range(1, int(amount) + 1)]
+        else:
+            names = [kind] if kind == "reversed" else [f"{kind}{amount}/{channel}" for channel in channels]
+        for name in names:
+            lost = generator.uniform(0.02, 0.4, (len(whole), 1, 1))
+            moved = (right[:, chosen] * lost).astype(np.int64)
+            changed, classes = whole[:, chosen].copy(), np.arange(whole.shape[2])
+            changed[..., classes, classes] -= moved
+            changed[..., classes, (classes + 1) % len(classes)] += moved
+            arrays[f"spectral/{name}"] = changed
+    return chosen if settings.spectral else []
 
 
 def _confusion(

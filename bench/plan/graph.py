@@ -15,6 +15,15 @@ TARGETS = ("look", "tables", "figures", "report")
 """Jobs that the whole study asks for; the others run where these need them."""
 
 
+REQUESTED = {
+    "pretrain": {"compare": ("record.json",), "figures": ("log.csv",)},
+    "finetune": {"compare": ("record.json",), "figures": ("log.csv",)},
+    "evaluate": {"compare": ("record.json",), "figures": ("record.json",)},
+    "top1": {"compare": ("record.json",), "figures": ("record.json",)},
+}
+"""Of a rule's outputs those that another names among its inputs; of trainings others ask for weights and record."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Node:
     """One job: its rule, its outputs (the one that carries the digest last), the jobs it waits for."""
@@ -25,6 +34,14 @@ class Node:
     needs: tuple[str, ...]
     digest: str | None = None
     """The digest that the last output must carry; None where it carries none (tables, figures, report)."""
+
+
+def requested(consumer: Node, made: Node) -> list[str]:
+    """Return the outputs of `made` that `consumer` asks for: where they are all there, nothing is made anew for it."""
+    if made.rule not in REQUESTED:
+        return list(made.outputs)
+    wanted = REQUESTED[made.rule].get(consumer.rule, ("weights.safetensors", "record.json"))
+    return [path for path in made.outputs if path.endswith(wanted)]
 
 
 def graph(runs: Runs) -> dict[str, Node]:
@@ -65,7 +82,9 @@ def graph(runs: Runs) -> dict[str, Node]:
     ]
     pictures.append(f"{root}/figures/data/strategies.png")
     add("look", "look", pictures, [f"prepare/{name}" for name in names])
-    compared = [f"{root}/compare/{name}.csv" for name in compare_tables(runs.study)] + [f"{root}/compare/record.json"]
+    compared = [f"{root}/compare/{name}.csv" for name in compare_tables(runs.study)] + [
+        f"{root}/compare/record.json"
+    ]
     add("compare", "compare", compared, counted + trained, runs.compare_digest)
     tables = [
         f"{root}/tables/{name}.{kind}" for name in table_names(study) for kind in ("csv", "md", "html", "tex")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench.plan.graph import TARGETS, Node, graph
+from bench.plan.graph import TARGETS, Node, graph, requested
 from bench.plan.reasons import stored, why_stale
 from bench.study.runs import Runs
 
@@ -59,7 +59,11 @@ def _spread(
     waiting = list(runs_now)
     while waiting:
         node = nodes[waiting.pop()]
-        upstream = [(name, State("missing")) for name in node.needs if name in lacking]
+        upstream = [
+            (name, State("missing"))
+            for name in node.needs
+            if name in lacking and not all(Path(path).exists() for path in requested(node, nodes[name]))
+        ]
         downstream = [
             (name, State("missing") if name in lacking else State("upstream", f"{node.name} runs again"))
             for name in follows[node.name]

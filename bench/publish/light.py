@@ -37,7 +37,7 @@ LIMIT = 5 * 2**20
 ROOM = 64 * 2**10
 """Bytes kept for the page and the seal, which are written last."""
 SEAL = "published.json"
-MADE_WITH = ("numpy", "scipy", "pandas", "matplotlib", "PyYAML")
+MADE_WITH = ("numpy", "scipy", "pandas", "matplotlib", "pillow", "PyYAML")
 PAPER = ("reported.csv", "context.csv")
 """Files of paper/ that the comparison reads."""
 SOURCES = 50

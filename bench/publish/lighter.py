@@ -79,7 +79,8 @@ def lighten(folder: Path, limit: int) -> list[str]:
 def left_out(folder: Path) -> list[str]:
     """Return what a published study was published without: pdf, pictures, further."""
     path = folder / LEFT_OUT
-    return list(json.loads(path.read_text(encoding="utf-8"))["left_out"]) if path.is_file() else []
+    said = json.loads(path.read_text(encoding="utf-8"))["left_out"] if path.is_file() else {}
+    return [name for name in STEPS if name in said]
 
 
 def size_of(folder: Path) -> int:

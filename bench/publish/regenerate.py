@@ -83,6 +83,8 @@ def recompare(study: Study, folder: Path, out: Path, *, paper: Path | None = Non
             out,
             classifiers=[cell for record in read for cell in classifiers_of(record)],
             records=records_of(folder, "pretrain", "finetune"),
+            factors=study.factors,
+            named=study.named,
             context=context if context.is_file() else None,
         )
     for path in sorted((folder / CARRIED).glob("*.csv")):

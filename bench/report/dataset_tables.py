@@ -24,7 +24,7 @@ def dataset_table(numbers: Numbers, dataset: str, classes: pd.DataFrame) -> Tabl
     """
     study, compare = numbers.study, numbers.study.compare
     head = only(numbers.headline, dataset=dataset)
-    arms = [arm for arm in study.arms if (head["arm"] == arm).any()]
+    arms = [arm for arm in study.named if (head["arm"] == arm).any()]
     places = [(backbone, arm) for backbone in study.backbones for arm in (*arms, GAIN)]
     found = {
         (backbone, str(row["baseline"])): row
@@ -119,7 +119,7 @@ def conventions_table(numbers: Numbers) -> Table:
     order = {name: i for i, name in enumerate([*study.datasets, *study.backbones])}
     for key in sorted(primary.index, key=lambda key: (order.get(key[0], -1), order.get(key[1], -1))):
         names = [dataset_label(study, key[0]), backbone_label(key[1]), *map(str, key[2:])]
-        cells = [*map(Cell, names), *(Cell(percent(means.get((*key, arm), math.nan))) for arm in study.arms)]
+        cells = [*map(Cell, names), *(Cell(percent(means.get((*key, arm), math.nan))) for arm in study.named)]
         item = gains_of.get(key)
         if item is None:
             cells += [Cell("n/a"), Cell("n/a")]
@@ -134,7 +134,7 @@ def conventions_table(numbers: Numbers) -> Table:
         "Pixels",
         "Classes",
         "Metric",
-        *study.arms,
+        *study.named,
         gain,
         numbers.level_name,
         "",

@@ -84,7 +84,9 @@ def spectral_table(numbers: Numbers, frame: pd.DataFrame, further: pd.DataFrame)
         plain = {arm: mean_of(only(here, arm=arm, probe=PLAIN)) for arm in arms}
         kinds = here[["metric", "probe", "strength"]].drop_duplicates()
         channels = numbers.study.datasets[place[0]].channels
-        ordered = sorted(kinds.itertuples(index=False), key=lambda kind: probe_order(*kind[1:], channels))
+        ordered = sorted(
+            kinds.itertuples(index=False), key=lambda kind: probe_order(kind[1], kind[2], channels)
+        )
         for metric, probe, strength in ordered:
             one = only(here, probe=probe, strength=strength)
             cells = []
@@ -120,8 +122,8 @@ def spectral_table(numbers: Numbers, frame: pd.DataFrame, further: pd.DataFrame)
 
 
 def arms_of(numbers: Numbers, frame: pd.DataFrame) -> list[str]:
-    """Return the arms that a frame speaks of, in the study's order."""
-    return [arm for arm in numbers.study.arms if (frame["arm"] == arm).any()]
+    """Return the arms that a frame speaks of, in the study's order; a grid's own have a table of theirs."""
+    return [arm for arm in numbers.study.named if (frame["arm"] == arm).any()]
 
 
 def by_place(numbers: Numbers, frame: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:

@@ -83,7 +83,7 @@ def grid_table(numbers: Numbers) -> Table:
         keys=4,
         rows=tuple(rows),
         notes=(
-            numbers.setting,
+            f"{numbers.runs}.",
             f"alone: {base} with this level changed and nothing else; mean at level: over all arms that have it. "
             "Nothing is tested here.",
         ),

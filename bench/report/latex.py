@@ -5,6 +5,7 @@ scaled down to the text. Each column takes the room that its longest cell needs,
 """
 
 import re
+from dataclasses import replace
 
 from bench.report.layout import Cell, Table
 
@@ -27,6 +28,8 @@ TEX = {
 }
 PROSE = 34
 """A column on the left with a longer cell is set as a paragraph of about this many characters' width."""
+ROWS = 42
+"""Rows that a page holds in the footnote size of a table, with caption and notes."""
 LINE = 88
 """Characters that a line of text takes in the footnote size of a table on A4."""
 
@@ -38,7 +41,42 @@ def escape_tex(text: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""Return a `table` environment; it needs `\usepackage{booktabs,graphicx}` and nothing else."""
+    r"""Return a `table` environment, or several of a table that is longer than a page.
+
+    It needs `\usepackage{booktabs,graphicx}` and nothing else.
+    """
+    return "\n".join(_environment(part, first) for part, first in _pages(table))
+
+
+def _pages(table: Table) -> list[tuple[Table, bool]]:
+    """Return the parts of a table that each fit a page, and whether it is the first; notes stand below the last."""
+    if len(table.rows) <= ROWS:
+        return [(table, True)]
+    count = -(-len(table.rows) // ROWS)
+    wanted = -(-len(table.rows) // count)
+    starts = [0]
+    while starts[-1] + ROWS < len(table.rows):
+        # A part ends where the first keys change, if they do so near enough to its end.
+        last = min(starts[-1] + ROWS, len(table.rows))
+        near = range(max(starts[-1] + wanted // 2, starts[-1] + 1), last + 1)
+        heads = [tuple(cell.text for cell in row[: table.keys - 1]) for row in table.rows]
+        changes = [row for row in near if row < len(heads) and heads[row] != heads[row - 1]]
+        starts.append(max(changes, default=last))
+    parts = []
+    for start, stop in zip(starts, [*starts[1:], len(table.rows)], strict=True):
+        part = replace(
+            table,
+            title=table.title if start == 0 else f"{table.title} (continued)",
+            rows=table.rows[start:stop],
+            breaks=frozenset(row - start for row in table.breaks if start < row < stop),
+            notes=table.notes if stop == len(table.rows) else (),
+        )
+        parts.append((part, start == 0))
+    return parts
+
+
+def _environment(table: Table, first: bool) -> str:
+    r"""Return one `table` environment; the `first` of a table has its label."""
 
     def cell(item: Cell) -> str:
         # A row that begins with [ would be read as the optional argument of the line break before it.
@@ -53,7 +91,8 @@ def to_latex(table: Table) -> str:
     taken = sum(PROSE if words else length for words, length in zip(prose, lengths, strict=True))
     wide = taken + 2 * len(lengths) > LINE
     lines = [r"\begin{table}[tbp]", r"\centering\footnotesize", rf"\caption{{{escape_tex(table.title)}}}"]
-    lines += [rf"\label{{tab:{table.name.replace('_', '-')}}}"]
+    if first:
+        lines += [rf"\label{{tab:{table.name.replace('_', '-')}}}"]
     if wide:
         lines.append(r"\resizebox{\textwidth}{!}{%")
     rule = "".join(_column(table.is_left(i), words) for i, words in enumerate(prose))

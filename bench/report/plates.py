@@ -219,7 +219,8 @@ def _per_class(numbers: Numbers, compare: Path, dataset: str) -> Figure:
         "class": rows["metric"].str.split("/", n=1).str[1],
         "value": rows["value"],
     })  # fmt: skip
-    arms = [arm for arm in study.arms if (frame["arm"] == arm).any()]
+    frame = frame[frame["arm"].isin(study.named)]
+    arms = [arm for arm in study.named if (frame["arm"] == arm).any()]
     metric = rows["metric"].iloc[0].split("/")[0]
     return figures.per_class(
         frame,
@@ -249,7 +250,7 @@ def _pictures(numbers: Numbers, results: Path, dataset: str) -> Figure:
             raise BenchError(f"{folder}/record.json: lacks {error}; run `bench evaluate` again") from None
         rule = extra.get("examples_rule")
         rules.append(rule)
-        examples += read_examples(folder, channels, list(study.arms), backbone_label(backbone), rule)
+        examples += read_examples(folder, channels, list(study.named), backbone_label(backbone), rule)
     return panels(
         examples,
         classes,

@@ -133,7 +133,10 @@ def _line(
     *,
     hollow: bool = False,
 ) -> None:
-    """Draw means over repetitions at `places`, joined, and the single runs as dots."""
+    """Draw means over repetitions at `places`, joined, and the single runs as dots; nothing of an arm without runs."""
+    if not here["value"].notna().any():
+        # Marks that are not cut at the axes and have no place would upset the layout.
+        return
     means = here.groupby(column)["value"].mean().reindex(list(names)).to_numpy(dtype=np.float64)
     if column == "disturbance" and np.isfinite(means[0]):
         axes.axhline(100 * means[0], color=colour, linewidth=0.6, alpha=0.6)

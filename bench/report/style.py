@@ -4,17 +4,20 @@ Figures are made without pyplot, so that no state is shared and no display is as
 gives the same PNG and PDF bytes: both are written without a date and without the name of their maker.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import text_to_path
+from PIL import Image
 
 from bench.record import atomic
 
@@ -26,6 +29,10 @@ HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "----")
 INK = "#222222"
 ALARM = "#B00020"
 DPI = 200
+UNSEEN = 24
+"""Steps of 255 by which a palette may move a colour."""
+SEEN = 0.02
+"""Share of the pixels that it may move further."""
 FULL_WIDTH = 7.0
 """Inches: the text block of an A4 page."""
 
@@ -156,10 +163,39 @@ def drop_layout(figure: Figure) -> None:
         figure.set_layout_engine(None)
 
 
+def _write_png(figure: Figure, path: Path) -> None:
+    """Write a PNG packed as tightly as it goes, for `bench publish` keeps figures in git.
+
+    With a palette of its 256 most frequent colours, a third of the bytes, where that moves hardly a pixel visibly:
+    areas keep their colour, what moves are the edges of letters and lines. Photographs keep all colours.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="raw", dpi=figure.dpi)
+    assert isinstance(figure.canvas, FigureCanvasAgg)
+    width, height = figure.canvas.get_width_height()
+    pixels = np.frombuffer(buffer.getvalue(), np.uint8).reshape(height, width, 4)[..., :3]
+    codes = pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+    colours, counts = np.unique(codes, return_counts=True)
+    places = np.lexsort((colours, -counts))[:256]
+    parts = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1).astype(np.float32)
+    palette = parts[places]
+    # Squares of differences less those of the colour itself: whole numbers that float32 holds exactly.
+    nearest = ((palette**2).sum(axis=1) - 2 * parts @ palette.T).argmin(axis=1)
+    moved = np.abs(parts - palette[nearest]).max(axis=1) > UNSEEN
+    if counts[moved].sum() > SEEN * codes.size:
+        kept = Image.fromarray(np.ascontiguousarray(pixels))
+    else:
+        index_of = np.zeros(1 << 24, np.uint8)
+        index_of[colours] = nearest
+        kept = Image.frombytes("P", (width, height), index_of[codes].tobytes())
+        kept.putpalette(palette.astype(np.uint8).tobytes())
+    kept.save(path, format="png", optimize=True, dpi=(figure.dpi, figure.dpi))
+
+
 def write(figure: Figure, stem: Path, endings: Sequence[str] = ("png", "pdf")) -> list[Path]:
     """Write `stem`.png and `stem`.pdf, or those of them in `endings`, whole or not at all; return the paths."""
     metadata: Mapping[str, dict[str, Any]] = {
-        "png": {"Software": None},
+        "png": {},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     }
     written = []
@@ -175,9 +211,7 @@ def write(figure: Figure, stem: Path, endings: Sequence[str] = ("png", "pdf")) -
         path = stem.with_name(f"{stem.name}.{ending}")
         with matplotlib.rc_context(PLACED), atomic(path) as partial:
             if ending == "png":
-                # Figures are kept in git by `bench publish`: the PNG is packed as tightly as it goes.
-                packed = {"compress_level": 9}
-                figure.savefig(partial, format=ending, dpi=figure.dpi, metadata=fields, pil_kwargs=packed)
+                _write_png(figure, partial)
             else:
                 figure.savefig(partial, format=ending, dpi=figure.dpi, metadata=fields)
         written.append(path)

@@ -63,6 +63,7 @@ def main_table(numbers: Numbers) -> Table:
         notes=(
             f"{numbers.setting} The verdict compares the gain with the paper's; one on the average of the "
             "backbones stands on each row.",
+            *(["The other arms of the grid stand in the table `grid`."] if study.factors else []),
             *numbers.marks_notes(marks),
         ),
     )

@@ -9,8 +9,7 @@ import csv
 import io
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from bench.stats.classifiers import ExpectedClassifier, read_classifiers, top1_r
 from bench.stats.context import read_context
 from bench.stats.contrasts import class_rows, comparison_rows, correct, subset_rows
 from bench.stats.forecast import forecast_rows
+from bench.stats.identical import axes_without_effect, identical_counts
 from bench.stats.measures import boundary_rows, further_contrasts, spectral_rows
 from bench.stats.protocols import check_arms, check_evaluations, name_of, note_rows
 from bench.stats.ranks import rank_rows
@@ -82,6 +82,8 @@ TABLES: dict[str, str] = {
     "receipts": "stage name digest commit dirty python packages machine device host_cores",
 }
 """Columns of each table, in order; the leading ones identify a row."""
+FACTORS = ("arm", "factor", "level")
+"""Columns of factors.csv, which a study with a grid has besides."""
 
 
 def compare(
@@ -98,6 +100,8 @@ def compare(
     digests: Mapping[str, str] | None = None,
     records: Sequence[Path] = (),
     context: Path | None = None,
+    factors: Mapping[str, Mapping[str, Any]] | None = None,
+    named: Collection[str] | None = None,
     partial: bool = False,
 ) -> list[dict[str, Any]]:
     """Write every table of a study into the folder `out`, each whole or not at all; return the alarms.
@@ -106,6 +110,8 @@ def compare(
     what the study asks for. `settings`: how each dataset is scored. `digests`: the study's digest of each
     evaluation, "dataset/backbone" or "top1/backbone". `records`: further records for cost and receipts, the trainings'
     among them. `context`: published results of other work, passed on.
+    `factors`: of the arms on a grid, the level of each axis. `named`: the arms that are compared and tested; unset:
+    all. The other arms of a grid are scored and ranked, and held against nothing: they are too many for a family.
     `partial`: a missing cell is listed in alarms.csv instead of stopping the comparison.
 
     Warns (UserWarning) of each alarm. Raises BenchError, naming the cell, for anything stale, foreign, given
@@ -123,8 +129,9 @@ def compare(
         _check_protocol(found, settings)
     check_evaluations(evaluated)
     check_arms(read.values())
+    tested = [e if named is None else e.shown_as(named) for e in evaluated]
     contrasts, classes, subsets = (
-        [row for e in evaluated for row in rows_of(e, settings[e.dataset], comparison, repetitions)]
+        [row for e in tested for row in rows_of(e, settings[e.dataset], comparison, repetitions)]
         for rows_of in (comparison_rows, class_rows, subset_rows)
     )
     correct([*contrasts, *classes], comparison)
@@ -139,6 +146,7 @@ def compare(
         scale=scale,
     )
     alarms = [alarm for e in evaluated for alarm in identical_counts(e)]
+    alarms += [alarm for e in evaluated for alarm in axes_without_effect(e, factors or {})]
     gaps = [(cell.dataset, cell.backbone, cell.title) for cell in missing]
     gaps += [(TOP1, cell.backbone, cell.title) for cell in missing_top1]
     for place, backbone, title in gaps:
@@ -153,9 +161,7 @@ def compare(
         "boundary": [row for e in evaluated for row in boundary_rows(e, settings[e.dataset])],
         "spectral": [row for e in evaluated for row in spectral_rows(e, settings[e.dataset])],
         "further": [
-            row
-            for e in evaluated
-            for row in further_contrasts(e, settings[e.dataset], comparison, repetitions)
+            row for e in tested for row in further_contrasts(e, settings[e.dataset], comparison, repetitions)
         ],
         "ranks": ranks,
         "posthoc": pairs,
@@ -169,6 +175,13 @@ def compare(
         "receipts": [_receipt(record) for record in read.values()],
     }
     texts = {name: table_text(rows, TABLES[name].split()) for name, rows in tables.items()}
+    if factors:
+        rows = [
+            {"arm": arm, "factor": factor, "level": level}
+            for arm, levels in factors.items()
+            for factor, level in levels.items()
+        ]
+        texts["factors"] = table_text(rows, FACTORS)
     for name, text in texts.items():
         write_text(out / f"{name}.csv", text)
     for alarm in alarms:
@@ -198,29 +211,6 @@ def _check_protocol(found: Evaluated, settings: Mapping[str, Evaluation]) -> Non
             f"{where} counted {sorted(found.counts)}; the study asks for "
             f"{sorted(settings[found.dataset].pixels)}: run it again"
         )
-
-
-def identical_counts(evaluated: Evaluated) -> list[dict[str, Any]]:
-    """Return an alarm for each two runs of different specs with bit-identical counts: a knob that does
-    nothing.
-    """
-    prints = [b"".join(evaluated.counts[rule][i].tobytes() for rule in sorted(evaluated.counts))
-              for i in range(len(evaluated.cells))]  # fmt: skip
-    alarms = []
-    for (i, first), (j, second) in combinations(enumerate(evaluated.cells), 2):
-        if first.digest != second.digest and prints[i] == prints[j]:
-            alarms.append(
-                {
-                    "kind": "identical counts",
-                    "dataset": evaluated.dataset,
-                    "backbone": evaluated.backbone,
-                    "first": first.title,
-                    "second": second.title,
-                    "reason": f"bit-identical to {second.title} though their specs differ: "
-                    "a setting without effect, or a mixed-up file",
-                }
-            )
-    return alarms
 
 
 def _cost(record: Record) -> dict[str, Any]:

@@ -22,6 +22,9 @@ from bench.stats.scores import WHOLE, Evaluated, class_sets
 from bench.study.recipes import Evaluation
 from bench.study.schema import Comparison, Repetitions
 
+PLAIN = "undisturbed"
+"""Probe of the suite's scenes as they are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
@@ -83,10 +86,9 @@ def boundary_measures(evaluated: Evaluated, evaluation: Evaluation) -> list[Meas
             inside = metrics.class_totals(evaluated.counts[WHOLE] - near)
             parts.append((metric, "inside", metric, inside))
         for name, region, of, totals in parts:
-            where = "" if region == "boundary" else f" {region} edges" if region == "near" else " inside"
             found.append(
                 Measure(
-                    name=f"{name}{where}, {width} px",
+                    name=edge_name(name, region, width),
                     keys={"metric": name, "width": str(width), "region": region},
                     totals=totals,
                     metric=of,
@@ -105,7 +107,7 @@ def spectral_measures(evaluated: Evaluated, evaluation: Evaluation) -> list[Meas
         probe, strength = _parts(disturbance)
         found.append(
             Measure(
-                name=f"{metric}, {disturbance}",
+                name=disturbed_name(metric, probe, strength),
                 keys={"probe": probe, "strength": strength, "metric": metric},
                 totals=metrics.class_totals(evaluated.further[name]),
                 metric=metric,
@@ -113,6 +115,18 @@ def spectral_measures(evaluated: Evaluated, evaluation: Evaluation) -> list[Meas
             )
         )
     return found
+
+
+def edge_name(metric: str, region: str, width: int | str) -> str:
+    """Return how further.csv names a row of boundary.csv: `boundary mF1, 3 px`, `mIoU near edges, 3 px`."""
+    where = {"boundary": "", "near": " near edges", "inside": " inside"}[region]
+    return f"{metric}{where}, {width} px"
+
+
+def disturbed_name(metric: str, probe: str, strength: str, *, drop: bool = False) -> str:
+    """Return how further.csv names a row of spectral.csv: `mIoU, gain0.5/red`; its drop: `drop of mIoU, ...`."""
+    kind, _, channel = probe.partition("/")
+    return f"{'drop of ' if drop else ''}{metric}, {kind}{strength}{f'/{channel}' if channel else ''}"
 
 
 def _parts(disturbance: str) -> tuple[str, str]:
@@ -150,32 +164,49 @@ def _rows(evaluated: Evaluated, measures: list[Measure]) -> Iterator[dict[str, A
                 }
 
 
+def contrasted(evaluated: Evaluated, evaluation: Evaluation) -> list[tuple[str, list[tuple[float, Measure]]]]:
+    """Return what further.csv compares, by name: weighted sums of measures, one measure or a drop between two."""
+    edges, spectra = boundary_measures(evaluated, evaluation), spectral_measures(evaluated, evaluation)
+    found = [(measure.name, [(1.0, measure)]) for measure in (*edges, *spectra)]
+    whole = [measure for measure in spectra if measure.keys["probe"] == PLAIN]
+    for measure in spectra if whole else []:
+        if measure is not whole[0]:
+            found.append((f"drop of {measure.name}", [(1.0, whole[0]), (-1.0, measure)]))
+    return found
+
+
 def further_contrasts(
     evaluated: Evaluated, evaluation: Evaluation, comparison: Comparison, design: Repetitions
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of further.csv: treatment minus each other arm in each measure, by the default interval alone."""
+    """Yield the rows of further.csv: treatment minus each other arm in each measure, by the default interval alone.
+
+    Of each disturbance also the difference of the two drops from the undisturbed score, on the same scenes.
+    """
     if comparison.treatment not in evaluated.arms:
         return
-    measures = [*boundary_measures(evaluated, evaluation), *spectral_measures(evaluated, evaluation)]
+    measures = contrasted(evaluated, evaluation)
     for baseline in [arm for arm in evaluated.arms if arm != comparison.treatment]:
         both = paired(evaluated, comparison.treatment, baseline)
         if not both[0] or both[0] == both[1]:
             continue
         groups = repetitions_of(evaluated, both[0], design)
-        for measure in measures:
-            arms = [measure.of(cells, groups, evaluated.classes) for cells in both]
-            values = [float(arm.values().mean()) for arm in arms]
+        for name, parts in measures:
+            arms = [
+                [(weight, measure.of(cells, groups, evaluated.classes)) for weight, measure in parts]
+                for cells in both
+            ]
+            values = [float(sum(weight * of.values().mean() for weight, of in arm)) for arm in arms]
             row = {
                 "dataset": evaluated.dataset,
                 "backbone": evaluated.backbone,
-                "measure": measure.name,
+                "measure": name,
                 "treatment": comparison.treatment,
                 "baseline": baseline,
                 "treatment_value": values[0],
                 "baseline_value": values[1],
                 "level": comparison.level,
                 "seeds": max(groups) + 1,
-                "units": measure.totals.shape[1],
+                "units": parts[0][1].totals.shape[1],
             }
             if np.isnan(values).any():
                 yield row | {
@@ -183,7 +214,7 @@ def further_contrasts(
                     "statement": "the score is undefined: no class of the mean occurs",
                 }
                 continue
-            terms = list(zip((1.0, -1.0), arms, strict=True))
+            terms = [*arms[0], *((-weight, of) for weight, of in arms[1])]
             found = interval_of(terms, comparison.level, 0, np.random.default_rng(0))
             row |= {
                 name: getattr(found.default, name) for name in ("estimate", "low", "high", "df", "method")

@@ -7,6 +7,7 @@ an order is over datasets and backbones, and each block's own difference is test
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -56,6 +57,7 @@ def rank_error(blocks: int, arms: int) -> float:
     return float(np.sqrt(arms * (arms + 1) / (12 * blocks)))
 
 
+@cache
 def nemenyi_p(difference: float, blocks: int, arms: int) -> float:
     """Return the p of a difference of two average ranks, corrected for all pairs of arms.
 
@@ -105,7 +107,8 @@ def rank_rows(
     pairs = []
     for (i, first), (j, second) in combinations(enumerate(arms), 2):
         difference = float(mean[i] - mean[j])
-        p = nemenyi_p(difference, len(used), len(arms))
+        # Rounded, since equal differences of average ranks are many, and each p costs an integral.
+        p = nemenyi_p(round(abs(difference), 12), len(used), len(arms))
         pairs.append(
             shared | {"first": first, "second": second, "rank_difference": difference, "p_nemenyi": p}
         )

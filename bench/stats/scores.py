@@ -4,8 +4,9 @@ A cell is one trained model on one dataset. Cells whose effective spec coincides
 its names. Samples are summed to units before anything else: a unit is what the statistics resample.
 """
 
+import lzma
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,22 @@ class Evaluated:
         """Return the indices of the cells shown under an arm name, by seed."""
         found = [index for index, cell in enumerate(self.cells) if name in cell.names]
         return sorted(found, key=lambda index: self.cells[index].seed)
+
+    def shown_as(self, names: Collection[str]) -> "Evaluated":
+        """Return the cells that are shown under one of these arm names, under those names alone."""
+        kept = [i for i, cell in enumerate(self.cells) if any(name in names for name in cell.names)]
+        if len(kept) == len(self.cells) and set(self.arms) <= set(names):
+            return self
+        return replace(
+            self,
+            cells=tuple(
+                replace(self.cells[i], names=tuple(name for name in self.cells[i].names if name in names))
+                for i in kept
+            ),
+            counts={rule: counts[kept] for rule, counts in self.counts.items()},
+            further={name: counted[kept] for name, counted in self.further.items()},
+            groups={group: part.shown_as(names) for group, part in self.groups.items()},
+        )
 
     @property
     def arms(self) -> list[str]:
@@ -251,7 +268,7 @@ def _arrays(path: Path, rules: Sequence[str], shape: tuple[int, ...]) -> dict[st
                 found[rule] = array
     except FileNotFoundError:
         raise BenchError(f"{path}: missing beside its record; run the evaluation again") from None
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error, lzma.LZMAError) as error:
         raise BenchError(f"{path}: cannot be read ({error}); run the evaluation again") from None
     return found
 

@@ -41,7 +41,8 @@ def _compare(runs: Runs, partial: bool) -> None:
     if partial:
         records = [path for path in records if path.exists()]
         evaluations = [path for path in evaluations if path.exists()]
-    _refuse_stale(run for run in trained if Path(run.record) in records)
+    there = set(records)
+    _refuse_stale(run for run in trained if Path(run.record) in there)
     with warnings.catch_warnings():
         # Each alarm is a row of alarms.csv and a line below; a warning would say it a third time.
         warnings.simplefilter("ignore", UserWarning)
@@ -69,6 +70,8 @@ def _compare(runs: Runs, partial: bool) -> None:
                 f"{run.dataset}/{run.backbone}": run.digest for run in (*runs.evaluations, *runs.classifiers)
             },
             records=records,
+            factors=study.factors,
+            named=study.named,
             context=Path(own_file("paper/context.csv")),
             partial=partial,
         )
