@@ -160,9 +160,10 @@ def test_a_corrupt_archive_stops_with_one_sentence_and_leaves_nothing(finished, 
     unset = bench(tmp_path, *words, BENCH_DATA="")
     assert unset.returncode == 2 and "BENCH_DATA is not set" in unset.stderr
 
-    whole = bench(tmp_path, *words, BENCH_DATA=str(data))
-    assert whole.returncode == 0, whole.stderr
-    shutil.rmtree(tmp_path / "results")
+    # Whole as a file, and yet not what is published: a drawn archive holds too few pictures.
+    few = bench(tmp_path, *words, BENCH_DATA=str(data))
+    assert few.returncode == 1 and "it is another archive or not whole" in few.stderr
+    assert not (tmp_path / "config" / "archives.lock").exists()
 
     archive.write_bytes(archive.read_bytes()[:-2000])
     corrupt = bench(tmp_path, *words, BENCH_DATA=str(data))
@@ -170,7 +171,7 @@ def test_a_corrupt_archive_stops_with_one_sentence_and_leaves_nothing(finished, 
     archive.unlink()
     missing = bench(tmp_path, *words, BENCH_DATA=str(data))
     assert missing.returncode == 1 and "ir_seg_dataset.zip" in missing.stderr and "https://" in missing.stderr
-    for failed in (corrupt, missing):
+    for failed in (few, corrupt, missing):
         lines = failed.stderr.strip().splitlines()
         # What it did, a line each, and at the end the one sentence that says what is wrong.
         assert [line.startswith("bench acquire: ") for line in lines] == [False] * (len(lines) - 1) + [True]
