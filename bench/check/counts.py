@@ -93,12 +93,19 @@ def _equal(said: float | None, value: float | None) -> bool:
 
 
 def differences(folder: Folder) -> Iterator[str]:
-    """Find runs of different specs with bit-identical counts of which no alarm speaks."""
+    """Find runs of different specs with bit-identical counts of which no alarm speaks.
+
+    An alarm holds a run against the first of its kind, so two runs that share that first one are declared too.
+    """
     path = folder.path / "compare" / "alarms.csv"
     declared = set[frozenset[str]]()
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as stream:
-            declared = {frozenset((row["first"], row["second"])) for row in csv.DictReader(stream)}
+            alarms = [(row["first"], row["second"]) for row in csv.DictReader(stream)]
+        of_kind: dict[str, set[str]] = {}
+        for one, other in alarms:
+            of_kind.setdefault(one, {one}).add(other)
+        declared = {frozenset(pair) for kind in of_kind.values() for pair in combinations(sorted(kind), 2)}
     for place, record in folder.of_stage("evaluate").items():
         arrays = folder.arrays(place, "counts.npz")
         for (i, first), (j, second) in combinations(enumerate(record.extra["cells"]), 2):
