@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,15 +58,15 @@ class Failure:
     message: str
 
 
-class Samples(Dataset[Any]):
+class Samples(Dataset[Any], ABC):
     """What a loader process holds: makes each sample from its key. Can be pickled."""
 
     sample_bytes: int
     """Bytes of one sample, image and label."""
 
+    @abstractmethod
     def sample(self, epoch: int, index: int) -> Arrays:
         """Return the sample that a key names."""
-        raise NotImplementedError
 
     def __getitems__(self, keys: Sequence[Key]) -> list[Arrays] | Failure:
         try:

@@ -10,7 +10,7 @@ All are defined by chessboard distance d on label maps, and found for all classe
                    within distance d of one of the target's, recall the reverse  (Csurka et al., BMVC 2013)
     near, inside   the confusion matrix of the pixels in the target's band, and of the rest
 
-Sums over images come before ratios, as for IoU. Torch-free.
+Sums over images come before ratios, as for IoU. Arithmetic in numpy alone.
 """
 
 from collections.abc import Callable
