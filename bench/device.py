@@ -10,6 +10,7 @@ import torch
 
 from bench.errors import RequestError
 from bench.machine import gpu_slot
+from bench.study.place import whole_number
 
 
 def device() -> str:
@@ -49,13 +50,11 @@ def workers() -> int:
 
     Processes of one training share the cores of the machine.
     """
-    named = os.environ.get("BENCH_WORKERS")
-    if named is None:
-        cores, processes = os.cpu_count() or 2, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        return 0 if not device().startswith("cuda") else min(14, max(1, (cores - 2) // processes))
-    if not named.isdigit():
-        raise RequestError(f"BENCH_WORKERS={named}: expected a whole number of processes, 0 or more")
-    return int(named)
+    named = whole_number("BENCH_WORKERS", "processes", least=0)
+    if named is not None:
+        return named
+    cores, processes = os.cpu_count() or 2, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return 0 if not device().startswith("cuda") else min(14, max(1, (cores - 2) // processes))
 
 
 def micro_batch() -> int | None:
@@ -63,12 +62,7 @@ def micro_batch() -> int | None:
 
     Gradients are summed over the passes of a step, so memory bounds the pass and not the global batch.
     """
-    named = os.environ.get("BENCH_MICRO_BATCH")
-    if named is None:
-        return None
-    if not named.isdigit() or int(named) == 0:
-        raise RequestError(f"BENCH_MICRO_BATCH={named}: expected a whole number of images, 1 or more")
-    return int(named)
+    return whole_number("BENCH_MICRO_BATCH", "images")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.errors import RequestError
 from bench.study.place import gpus_per_job as gpus_per_job
+from bench.study.place import whole_number
 
 
 def data_root() -> Path:
@@ -28,15 +29,13 @@ def data_root() -> Path:
 
 def file_workers() -> int:
     """Return the processes that share the files of one preparation (BENCH_WORKERS; unset: one a core given to us)."""
-    named = os.environ.get("BENCH_WORKERS")
-    if named is None:
-        try:
-            return len(os.sched_getaffinity(0))
-        except AttributeError:  # macOS has none
-            return os.cpu_count() or 1
-    if not named.isdigit():
-        raise RequestError(f"BENCH_WORKERS={named}: expected a whole number of processes, 0 or more")
-    return int(named)
+    named = whole_number("BENCH_WORKERS", "processes", least=0)
+    if named is not None:
+        return named
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS has none
+        return os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:
@@ -121,7 +120,7 @@ HELD: list[int] = []
 
 def windows_at_once() -> int:
     """Return how many windows of a scene share a forward pass (BENCH_WINDOWS; unset: 1)."""
-    return _positive("BENCH_WINDOWS", 1, "windows in one forward pass")
+    return whole_number("BENCH_WINDOWS", "windows in one forward pass") or 1
 
 
 def evaluation_memory() -> int:
@@ -129,14 +128,4 @@ def evaluation_memory() -> int:
 
     With the sums and the argmax beside them, and without the network's own. A larger scene is cut into more bands.
     """
-    return _positive("BENCH_EVAL_MEMORY", 1024, "MiB for the logits of a prediction") << 20
-
-
-def _positive(name: str, unset: int, what: str) -> int:
-    """Return a whole number of the environment. Raises RequestError unless it is one, 1 or more."""
-    named = os.environ.get(name)
-    if named is None:
-        return unset
-    if not named.isdigit() or int(named) == 0:
-        raise RequestError(f"{name}={named}: expected a whole number of {what}, 1 or more")
-    return int(named)
+    return (whole_number("BENCH_EVAL_MEMORY", "MiB for the logits of a prediction") or 1024) << 20

@@ -25,13 +25,23 @@ def own_file(path: str) -> str:
     return path if Path(path).exists() else str(PROJECT / path)
 
 
+def whole_number(name: str, what: str, least: int = 1) -> int | None:
+    """Return a whole number of the environment, None where it is unset.
+
+    Raises RequestError unless it is one, `least` or more; `what` says of which things.
+    """
+    named = os.environ.get(name)
+    if named is None:
+        return None
+    if not named.isdigit() or int(named) < least:
+        raise RequestError(f"{name}={named}: expected a whole number of {what}, {least} or more")
+    return int(named)
+
+
 def gpus_per_job() -> int:
     """Return the processes, each with a GPU of its own, that one job is run by (BENCH_GPUS_PER_JOB).
 
     Unset: 1. Without a GPU (or with BENCH_DEVICE=cpu) they share the CPU. The result does not depend on it,
     up to the rounding of a sum over processes.
     """
-    named = os.environ.get("BENCH_GPUS_PER_JOB", "1")
-    if not named.isdigit() or int(named) == 0:
-        raise RequestError(f"BENCH_GPUS_PER_JOB={named}: expected a whole number of GPUs, 1 or more")
-    return int(named)
+    return whole_number("BENCH_GPUS_PER_JOB", "GPUs") or 1
