@@ -52,6 +52,10 @@ NO_CHOICE = (
     "backbones.swin_tiny_patch4_window7_224.layer_scale",
     "datasets.*.source",
     "datasets.*.path",
+    "datasets.*.sha256",  # source: folder
+    "pretrain_data.sha256",  # source: folders
+    "pretrain_data.holdout",  # the published validation part
+    "compare.decisive",  # every place
     "datasets.*.description",
     "datasets.*.holdout",  # selection: official
     "arms.*.epochs",  # the recipe's

@@ -14,7 +14,7 @@ from bench.data.extract import unpack
 from bench.data.first_use import LOCK, record_first_use
 from bench.data.handshake import require_archives
 from bench.data.members import census, names_below, require_members
-from bench.data.own_folder import list_folder
+from bench.data.own_folder import list_folder, require_expected
 from bench.data.staging import staged
 from bench.data.verify import FIRST_USE, verify
 from bench.errors import BenchError
@@ -70,17 +70,19 @@ def acquire_archives(
     _declare(out, Acquired(dataset=name, digest=digest, spec=spec, kind="archives", sources=sources))
 
 
-def acquire_folder(name: str, folder: Path, out: Path, *, digest: str, spec: dict[str, Any]) -> None:
+def acquire_folder(
+    name: str, folder: Path, out: Path, *, digest: str, spec: dict[str, Any], expected: str | None = None
+) -> None:
     """List and hash a user's own `folder`, which is read where it is and never copied, in
     `out/acquired.json`.
 
-    Raises BenchError if the folder does not exist or holds no files.
+    Raises BenchError if the folder does not exist or holds no files, or is not the one that the study expects by the
+    digest of its list (`own_folder.digest_of_list`).
     """
     (out / "acquired.json").unlink(missing_ok=True)
-    _declare(
-        out,
-        Acquired(dataset=name, digest=digest, spec=spec, kind="folder", sources=list_folder(name, folder)),
-    )
+    sources = list_folder(name, folder)
+    require_expected(name, folder, sources, expected)
+    _declare(out, Acquired(dataset=name, digest=digest, spec=spec, kind="folder", sources=sources))
 
 
 def _declare(out: Path, acquired: Acquired) -> None:

@@ -1,5 +1,6 @@
 """A user's own folder: its files listed with their digests, and compared with that list before they are prepared."""
 
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -43,6 +44,25 @@ def list_folder(name: str, folder: Path) -> list[dict[str, Any]]:
                 f"{path}: changed while it was read; let what writes there end, and run acquire again"
             )
     return listed
+
+
+def digest_of_list(sources: list[dict[str, Any]]) -> str:
+    """Return one SHA-256 for a whole folder: of the lines that `sha256sum` prints for its files, sorted by path.
+
+    config/README.md has the command that prints it.
+    """
+    lines = sorted((str(item["path"]), f"{item['sha256']}  {item['path']}\n") for item in sources)
+    return hashlib.sha256("".join(line for _, line in lines).encode()).hexdigest()
+
+
+def require_expected(name: str, folder: Path, sources: list[dict[str, Any]], expected: str | None) -> None:
+    """Raise BenchError if a study names the digest of a folder's list and this folder has another."""
+    found = digest_of_list(sources)
+    if expected is not None and found != expected:
+        raise BenchError(
+            f"{name}: {folder} holds {len(sources)} files of digest {found}, and the study was declared on files of "
+            f"digest {expected}: get those, or leave sha256 out of a copy of the study to run it on yours"
+        )
 
 
 def require_unchanged(name: str, folder: Path, sources: list[dict[str, Any]], listed: Path) -> None:

@@ -41,7 +41,8 @@ def acquire_data(study: Study, run: DataRun) -> None:
 def _acquire(study: Study, run: DataRun) -> None:
     out, spec, digest = Path(run.folder), run.acquire_spec, run.acquire_digest
     if run.source in FOLDERS:
-        acquire_folder(run.name, user_folder(study, run), out, digest=digest, spec=spec)
+        folder, expected = user_folder(study, run), spec.get("sha256")
+        acquire_folder(run.name, folder, out, digest=digest, spec=spec, expected=expected)
         return
     entry = CATALOG[run.source]
     if study.miniature is not None:

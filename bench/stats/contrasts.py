@@ -241,9 +241,9 @@ def correct(rows: Iterable[dict[str, Any]], comparison: Comparison) -> list[dict
     """Add Holm's correction and the reachability guard to the rows of all datasets and backbones.
 
     Families, declared before the runs by the study's keys: `primary`, the headline metric against the
-    pre-declared baseline; `other baselines`, the headline metric against the other arms; `per class`, each
-    class's score; `secondary`, all else. A run shown under several names is one member; where another name is
-    the primary baseline's own run, it belongs to `primary`.
+    pre-declared baseline in the decisive places; `other places`, the same elsewhere; `other baselines`, the headline
+    metric against the other arms; `per class`, each class's score; `secondary`, all else. A run shown under several
+    names is one member; where another name is the primary baseline's own run, it belongs to `primary`.
     """
     found = list(rows)
     primary = {
@@ -257,7 +257,10 @@ def correct(rows: Iterable[dict[str, Any]], comparison: Comparison) -> list[dict
         if not row["_headline"]:
             family = row.get("_family", "secondary")
         else:
-            family = "primary" if row["_digests"][1] == primary.get(place) else "other baselines"
+            decisive = not comparison.decisive or "/".join(place) in comparison.decisive
+            family = "primary" if decisive else "other places"
+            if row["_digests"][1] != primary.get(place):
+                family = "other baselines"
         key = (*place, row["metric"], row["pixels"], row["classes"], row["_digests"][1])
         members.setdefault(family, {}).setdefault(key, []).append(row)
     for family, contrasts in members.items():

@@ -1,5 +1,6 @@
 """Checks on a study's values. A message begins with the key it is about; the reader sets its path before."""
 
+import re
 from typing import Any
 
 SLOT = r"[a-z0-9][a-z0-9_-]*"
@@ -27,6 +28,12 @@ def below_root(path: str | None) -> None:
     """Require that a path, where there is one, is relative and stays below the data root."""
     inside = path is None or (path.strip() != "" and path[0] != "/" and ".." not in path.split("/"))
     require(inside, f"path lies below the data root: relative and without '..', found {path!r}")
+
+
+def hexadecimal(digest: str | None) -> None:
+    """Require that a SHA-256, where there is one, is written as 64 hex digits in lower case."""
+    written = digest is None or re.fullmatch(r"[0-9a-f]{64}", digest) is not None
+    require(written, f"sha256 is 64 hex digits in lower case, found {digest!r}")
 
 
 def distinct(key: str, names: tuple[str, ...], least: int = 0) -> None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.study.checks import SLOT, below_root, distinct, require, within
+from bench.study.checks import SLOT, below_root, distinct, hexadecimal, require, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,8 @@ class Target:
     """Catalogue entry, or `folder` for data of one's own; unset: the key itself."""
     path: str | None = None
     """folder: where the data are, below the data root."""
+    sha256: str | None = None
+    """folder: digest of its list of files; another folder is refused. Unset: any folder."""
     description: str | None = None
     """folder: the `dataset.yaml` with channels and classes, from the working folder; its content is in the digest."""
     channels: tuple[str, ...]
@@ -41,6 +43,8 @@ class Target:
         own = self.source == "folder"
         require((self.path is not None) == own, "path belongs to source: folder, and it needs one")
         below_root(self.path)
+        require(self.sha256 is None or own, "sha256 belongs to source: folder")
+        hexadecimal(self.sha256)
         require(
             (self.description is not None) == own, "description belongs to source: folder, and it needs one"
         )
@@ -64,20 +68,28 @@ class PretrainData:
     """`imagenet1k` (the archives as published) or `folders` ({train,val}/<synset>/ image folders)."""
     path: str | None = None
     """folders: where the data are, below the data root."""
+    sha256: str | None = None
+    """folders: digest of its list of files; another folder is refused. Unset: any folder."""
     form: Literal["encoded", "decoded"] = "encoded"
     """encoded: JPEG bytes in one packed file; decoded: uint8 arrays of `size` pixels a side."""
     size: int | None = None
     """decoded: side in pixels (short side resized, centre cut)."""
+    holdout: float | None = None
+    """Share of each class's training photographs that stand in the place of the validation photographs, which are then
+    never opened: for choosing budgets. Unset: the published parts."""
 
     def __post_init__(self) -> None:
         known = self.source in ("imagenet1k", "folders")
         require(known, f"source is imagenet1k or folders, found {self.source!r}")
         own, decoded = self.source == "folders", self.form == "decoded"
         require((self.path is not None) == own, "path belongs to source: folders, and it needs one")
+        require(self.sha256 is None or own, "sha256 belongs to source: folders")
+        hexadecimal(self.sha256)
         below_root(self.path)
         slot = re.fullmatch(SLOT, self.name) is not None
         require(slot, f"path names a folder of results (letters, digits, /, - and _), found {self.path!r}")
         require((self.size is not None) == decoded, "size belongs to form: decoded, and it needs one")
+        within(self, "(0, 1)", "holdout")
 
     @property
     def name(self) -> str:

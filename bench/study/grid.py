@@ -264,6 +264,7 @@ def derived_targets(axes: Mapping[str, Any], study: dict[str, Any]) -> dict[str,
             require(
                 target not in datasets, f"grid.axes.channels.{whole}: the target {target} is there already"
             )
+            require(isinstance(datasets[whole], Mapping), f"datasets.{whole}: expected a mapping of keys")
             own = dict(datasets[whole])
             own.setdefault("source", whole)
             datasets[target] = own | {"channels": channels}

@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from bench.study.checks import below_root, distinct, require, within
+from bench.study.checks import below_root, distinct, hexadecimal, require, within
 
 SPECTRAL = r"reversed|mean|orders:[1-9]\d*|(gain|offset):-?\d+(\.\d+)?"
 """What a disturbance of the spectral suite looks like."""
@@ -140,8 +140,7 @@ class Published:
             f"path ends in {', '.join(known)}, found {self.path!r}",
         )
         require(self.path is None or self.sha256 is not None, "sha256 is missing; `sha256sum FILE` prints it")
-        hexadecimal = self.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", self.sha256) is not None
-        require(hexadecimal, f"sha256 is 64 hex digits in lower case, found {self.sha256!r}")
+        hexadecimal(self.sha256)
 
     @property
     def words(self) -> str:

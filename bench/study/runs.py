@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from bench.record import digest_of
 from bench.study.arms import Arm, Stem
+from bench.study.datasets import PretrainData, Target
 from bench.study.jobs import DataRun, EvaluateRun, FinetuneRun, PretrainRun, effective, label_of
 from bench.study.place import own_file, results_folder
 from bench.study.schema import Study
@@ -59,7 +60,10 @@ class Runs:
     def pretrain_data(self) -> DataRun:
         """The classification data."""
         data = self.study.pretrain_data
-        return self._data(data.name, data.source, {"path": data.path}, {"form": data.form, "size": data.size})
+        prepare: dict[str, Any] = {"form": data.form, "size": data.size}
+        if data.holdout is not None:
+            prepare["holdout"] = data.holdout
+        return self._data(data.name, data.source, _place(data), prepare)
 
     @cached_property
     def target_data(self) -> dict[str, DataRun]:
@@ -78,7 +82,7 @@ class Runs:
                 "variants": variants,
                 "description": _content(target.description),
             }
-            found[name] = self._data(name, target.source or name, {"path": target.path}, prepare)
+            found[name] = self._data(name, target.source or name, _place(target), prepare)
         return found
 
     def data(self, name: str) -> DataRun:
@@ -301,6 +305,11 @@ class Runs:
     def compare_digest(self) -> str:
         """Digest of the comparison."""
         return digest_of(self.compare_spec, self.compare_inputs)
+
+
+def _place(data: Target | PretrainData) -> dict[str, Any]:
+    """Where a user's own data lie, and the digest that the study expects of them."""
+    return {"path": data.path} | ({"sha256": data.sha256} if data.sha256 else {})
 
 
 def _content(path: str | None) -> str | None:

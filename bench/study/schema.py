@@ -76,6 +76,9 @@ class Comparison:
     """The arm under test."""
     primary: str
     """The baseline arm that decides the claim about the gain."""
+    decisive: tuple[str, ...] = ()
+    """Places, as dataset/backbone, whose contrast with `primary` is tested as primary; the same contrast elsewhere is a
+    family of its own. Unset: all places."""
     level: float = 0.05
     margin: float
     """Equivalence margin for a reported value, as a fraction (0.005 is half a point)."""
@@ -86,6 +89,7 @@ class Comparison:
 
     def __post_init__(self) -> None:
         distinct("tests", self.tests)
+        distinct("decisive", self.decisive)
         within(self, "(0, 0.5)", "level")
         within(self, "(0, inf)", "margin")
         within(self, "[100, inf)", "resamples")
@@ -131,6 +135,9 @@ class Study:
         for key in ("treatment", "primary"):
             arm = getattr(self.compare, key)
             require(arm in self.arms, f"compare.{key} {arm!r} is no arm; there are {list(self.arms)}")
+        places = [f"{dataset}/{backbone}" for dataset in self.datasets for backbone in self.backbones]
+        strange = [place for place in self.compare.decisive if place not in places]
+        require(not strange, f"compare.decisive {strange[:1]} is no place of the study; there are {places}")
         differ = self.compare.treatment != self.compare.primary
         require(differ, "compare.treatment and compare.primary are the same arm")
         # Several pre-trainings of csp against one set of published weights would count that one as several.

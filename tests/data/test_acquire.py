@@ -271,6 +271,28 @@ def test_a_users_folder_is_listed_and_not_copied(tmp_path):
     assert left(tmp_path) == ["acquired.json"]
 
 
+def test_a_folder_other_than_the_one_a_study_was_declared_on_is_refused(tmp_path):
+    folder = tmp_path / "mine"
+    for name in ("b/1.png", "a.png", "a/1.png", "Z.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    (folder / ".hidden").write_bytes(b"?")
+    # What a user can type, as the docstring and config/README.md say.
+    command = r'find -L . -type f -not -path "*/.*" -printf "%P\0" | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum'
+    printed = subprocess.run(
+        ["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
+    expected = printed.split()[0]
+    acquire_folder("mine", folder, tmp_path / "out", digest="d", spec={}, expected=expected)
+    assert left(tmp_path) == ["acquired.json"]
+    (folder / "a.png").write_bytes(b"another")
+    with pytest.raises(
+        BenchError, match=rf"mine: .* holds 4 files of digest .*declared on files of digest {expected}"
+    ):
+        acquire_folder("mine", folder, tmp_path / "out", digest="d", spec={}, expected=expected)
+    assert left(tmp_path) == []
+
+
 def test_a_folder_that_changes_while_it_is_listed_is_refused(tmp_path, monkeypatch):
     folder = tmp_path / "mine"
     folder.mkdir()

@@ -493,6 +493,38 @@ def test_an_exif_orientation_leaves_the_pixels_as_stored(tmp_path):
     assert store.image("train", 0).shape == (20, 30, 3)
 
 
+def test_photographs_held_out_of_the_training_ones_take_the_place_of_the_published_ones(tmp_path):
+    folder = photographs(tmp_path / "mine")
+    for wnid, grey in (("n01000001", 10), ("n02000001", 20)):
+        for number in range(10):
+            Image.new("RGB", (20, 20), (grey + number,) * 3).save(
+                folder / "train" / wnid / f"{wnid}_1{number}.JPEG", format="PNG"
+            )
+        (folder / "train" / wnid / f"{wnid}_1.JPEG").unlink()
+    prepare_photographs(folder, tmp_path / "whole", form="decoded", size=20)
+    store = prepare_photographs(folder, tmp_path / "held", form="decoded", size=20, holdout=0.3)
+    seen = {
+        split: {
+            (store.label(split, i), int(store.image(split, i)[0, 0, 0])) for i in range(store.count(split))
+        }
+        for split in ("train", "val")
+    }
+    # Ten training photographs a class, three of each aside; published ones are columns 0, 1, 2 and in neither part.
+    assert sum(label == 0 for label, _ in seen["val"]) == sum(label == 1 for label, _ in seen["val"]) == 3
+    everything = {(0, 10 + k) for k in range(10)} | {(1, 20 + k) for k in range(10)}
+    assert seen["train"] | seen["val"] == everything and not seen["train"] & seen["val"]
+    # The statistics are those of what is trained on.
+    assert store.mean[0] == pytest.approx(np.mean([value for _, value in seen["train"]]))
+
+
+def test_a_class_of_one_photograph_cannot_be_held_out(tmp_path):
+    folder = photographs(tmp_path / "mine")
+    with pytest.raises(
+        BenchError, match="n01000001: one training photograph .* leave pretrain.data.holdout unset"
+    ):
+        prepare_photographs(folder, tmp_path / "out", form="decoded", size=20, holdout=0.3)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [

@@ -160,6 +160,17 @@ def test_a_baseline_under_two_names_is_one_member_of_its_family(study: Study, tm
     assert float(scratch["p_holm"]) >= float(scratch["p"])
 
 
+def test_only_the_decisive_places_are_tested_as_primary(
+    study: Study, paths: list[Path], tmp_path: Path
+) -> None:
+    study.comparison = replace(study.comparison, decisive=("mfnet/swin",))
+    _run(study, tmp_path / "out", paths)
+    row = _headline(tmp_path / "out", backbone="swin")
+    # Alone in its family: nothing to correct.
+    assert (row["family"], row["p_holm"]) == ("primary (1)", row["p"])
+    assert _headline(tmp_path / "out", backbone="convnext")["family"] == "other places (1)"
+
+
 def test_verdicts_on_a_full_study_with_one_example_of_each_outcome(
     study: Study, paths: list[Path], tmp_path: Path
 ) -> None:

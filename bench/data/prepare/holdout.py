@@ -1,8 +1,10 @@
-"""A validation part set aside from the training units, for studies that select weights by it."""
+"""A validation part set aside from the training units, for studies that choose weights or budgets by it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from bench.data.prepare.collection import Collection, Handled
+from bench.data.prepare.imagenet import Photographs, Photos
 from bench.errors import BenchError
 from bench.seeds import seed_for
 
@@ -53,3 +55,30 @@ def hold_out(collection: Collection, share: float, dataset: str) -> Collection:
         flips={name: source for name, source in collection.flips.items() if name not in mirrored},
         handled=(*collection.handled, *(Handled("holdout-mirrored-left-out", name, 1) for name in mirrored)),
     )
+
+
+def hold_out_photographs(photos: Photos, share: float) -> Photos:
+    """Return the photographs with `share` of each class's training ones as `val`, in the place of the published ones.
+
+    Drawn by the hash of class and file name: at least one of each class, never all. The published validation
+    photographs are left out altogether, so that nothing is chosen on what is reported. Raises BenchError for a class
+    of one training photograph.
+    """
+    of_class: dict[int, list[str]] = {}
+    for path, label in photos.splits["train"]:
+        of_class.setdefault(label, []).append(path)
+    aside: set[str] = set()
+    for label, paths in of_class.items():
+        wnid = photos.classes[label][0]
+        if len(paths) < 2:
+            raise BenchError(
+                f"{wnid}: one training photograph ({paths[0]}); a part to validate on is drawn of each class and needs "
+                "at least 2: leave pretrain.data.holdout unset"
+            )
+        drawn = sorted(paths, key=lambda path: (seed_for("holdout", wnid, Path(path).name), path))
+        aside.update(drawn[: min(max(round(share * len(paths)), 1), len(paths) - 1)])
+
+    def part(held: bool) -> Photographs:
+        return tuple((path, label) for path, label in photos.splits["train"] if (path in aside) == held)
+
+    return replace(photos, splits={"train": part(held=False), "val": part(held=True)})

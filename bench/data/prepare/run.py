@@ -17,7 +17,7 @@ from bench.data.prepare import folder, imagenet, isaid, mfnet, photographs, pots
 from bench.data.prepare.arrays import write_collection
 from bench.data.prepare.collection import Collection
 from bench.data.prepare.description import geometry_of
-from bench.data.prepare.holdout import hold_out
+from bench.data.prepare.holdout import hold_out, hold_out_photographs
 from bench.data.prepare.labels import IGNORE
 from bench.data.prepare.workbench import Workbench
 from bench.errors import BenchError, RequestError
@@ -119,6 +119,8 @@ def prepare_classification(
     published = scale == "full" and (data.source == "imagenet1k" or imagenet.is_imagenet(photos))
     if published:
         imagenet.check_counts(photos, raw)
+    if data.holdout is not None:
+        photos = hold_out_photographs(photos, data.holdout)
     size = data.size if data.form == "decoded" else None
     with _work(out, digest, sources) as workbench:
         train, total, train_handled = photographs.pack(
