@@ -1,7 +1,9 @@
 # Sets up what is needed (.venv) and starts one command; Snakemake runs the work.
 
 PYTHON ?= python3
-CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+# Processes at once; unset, bench takes what affinity and control group leave it.
+CORES ?=
+AT_ONCE = $(if $(CORES),--cores $(CORES))
 STUDY ?= config/demo.yaml
 RESULTS ?= results/published/demo
 VENV := .venv
@@ -24,25 +26,25 @@ help:
 	@echo "make run STUDY=FILE     a study of your own, or config/paper.yaml"
 	@echo "make tables [RESULTS=..] tables and figures of a published study from its counts, without torch"
 	@echo "make test               the tests"
-	@echo "make torture            pre-trainings killed at every step and place; a quarter of an hour"
+	@echo "make torture            pre-trainings of every kind killed at every step and place; twenty minutes"
 	@echo "make lint               format, lint, types, import contracts"
 	@echo "make format             put the format right"
 
 demo: $(VENV)/.base
-	@$(BIN)/python -m bench run --study config/demo.yaml --cores $(CORES)
+	@$(BIN)/python -m bench run --study config/demo.yaml $(AT_ONCE)
 
 mini: $(VENV)/.base
 	@test -n "$(DATA)" || { echo "make mini: say where the pictures are, DATA=<folder with imagenette/ and crack/>" >&2; exit 2; }
-	@BENCH_DATA="$(abspath $(DATA))" $(BIN)/python -m bench run --study config/mini.yaml --cores $(CORES)
+	@BENCH_DATA="$(abspath $(DATA))" $(BIN)/python -m bench run --study config/mini.yaml $(AT_ONCE)
 
 run: $(VENV)/.base
-	@$(BIN)/python -m bench run --study $(STUDY) --cores $(CORES)
+	@$(BIN)/python -m bench run --study $(STUDY) $(AT_ONCE)
 
 tables: $(LIGHT)/.done
 	@PYTHONPATH=. $(LIGHT)/bin/python -m bench regenerate $(RESULTS)
 
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest -n $(CORES) --dist worksteal
+	@$(BIN)/python -m pytest -n $(or $(CORES),$(shell getconf _NPROCESSORS_ONLN)) --dist worksteal
 
 torture: $(VENV)/.test
 	@$(BIN)/python -m pytest tests/torture/kills.py tests/torture/grid.py

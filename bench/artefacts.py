@@ -22,8 +22,8 @@ MORE = ("validation.csv",)
 """Files that only some runs leave."""
 
 
-def store_root() -> Path | None:
-    """Return the shared folder (BENCH_STORE), made for this user alone; None where none is named.
+def store_root(*, make: bool = True) -> Path | None:
+    """Return the shared folder (BENCH_STORE), made for this user alone; None where none is named, or is there yet.
 
     Raises RequestError for a folder that others can read or that belongs to another user.
     """
@@ -31,7 +31,10 @@ def store_root() -> Path | None:
     if not named:
         return None
     root = Path(named)
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if make:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    elif not root.is_dir():
+        return None
     facts = root.stat()
     if facts.st_uid != os.getuid():
         raise RequestError(f"BENCH_STORE={named}: belongs to another user; name a folder of your own")
@@ -52,13 +55,19 @@ def entry_of(root: Path, digest: str, manifest: Path) -> Path:
 
 
 def stored(digest: str, manifest: Path) -> bool:
-    """Say whether the shared folder holds this pre-training."""
-    root = store_root()
+    """Say whether the shared folder holds this pre-training, made from the same prepared data."""
+    root = store_root(make=False)
     return (
         root is not None
         and manifest.is_file()
         and (entry_of(root, digest, manifest) / "record.json").is_file()
     )
+
+
+def may_be_stored(digest: str) -> bool:
+    """Say whether the shared folder holds a pre-training of these settings, made from whatever data."""
+    root = store_root(make=False)
+    return root is not None and any((root / "pretrain" / digest).glob("*/record.json"))
 
 
 def take(folder: Path, digest: str, manifest: Path, study: str) -> bool:
@@ -77,12 +86,12 @@ def take(folder: Path, digest: str, manifest: Path, study: str) -> bool:
         try:
             record = read_record(entry / "record.json")
             _check(entry, digest, record.digest, record.extra)
+            for name in (*FILES, *MORE):
+                if (entry / name).exists():
+                    _put(entry / name, folder / name)
         except (BenchError, OSError) as error:
             say(f"{entry}: not used: {error}")
             return False
-        for name in (*FILES, *MORE):
-            if (entry / name).exists():
-                _put(entry / name, folder / name)
         origin = {"study": record.names.get("study"), "digest": digest}
         replace(
             record,
@@ -107,9 +116,9 @@ def offer(folder: Path, digest: str, manifest: Path) -> None:
         for name in (*FILES, *MORE, "record.json"):
             if (folder / name).exists():
                 _put(folder / name, staging / name)
-        if entry.exists():
-            shutil.rmtree(entry)  # without a record: another's attempt that was cut short
-        staging.rename(entry)
+        if entry.exists() and not (entry / "record.json").exists():
+            shutil.rmtree(entry)  # without a record: somebody took parts of it away
+        staging.rename(entry)  # refused where another study was first
         say(f"{folder}: put into the shared folder for other studies")
     except OSError as error:
         if not (entry / "record.json").exists():  # another study was first

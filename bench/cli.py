@@ -58,14 +58,23 @@ def parser() -> argparse.ArgumentParser:
         verbs.publish,
         "copy the light record of a finished study to results/published/, tables and figures with it",
     )
+    taken = verb(
+        verbs.adopt, "take over a published study's runs, by digest: their counts, in the place of weights"
+    )
+    taken.add_argument("published", type=Path, help="published folder, such as results/published/demo")
     priced = verb(verbs.plan, "say what would run and why, what is done, and what the rest costs")
     priced.add_argument(
         "--max-gpu-hours", type=float, metavar="H", help="propose the most useful part that H hours hold"
     )
-    verb(verbs.calibrate, "time a few steps of each of the study's networks on this machine, for the plan")
+    timed_here = verb(
+        verbs.calibrate, "time a few steps of each of the study's networks on this machine, for the plan"
+    )
     whole = verb(verbs.run, "run a whole study: everything that is missing or stale, then the report")
     whole.add_argument("--cores", type=int, default=None, help="processes at once; unset: all cores")
-    whole.add_argument("--profile", default="profiles/default", help="Snakemake profile")
+    for sub in (priced, timed_here, whole, taken):
+        sub.add_argument(
+            "--profile", default="profiles/default", help="Snakemake profile, with the machine's variables"
+        )
     seen = verb(verbs.status, "show how far every run of a study is")
     seen.add_argument("--watch", action="store_true", help="show it again until nobody works on the study")
     seen.add_argument("--json", action="store_true", help="for scripts")
@@ -124,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
     )
     free(verbs.schema, "print the JSON Schema of a study file, as config/study.schema.json holds it")
     timed = free(verbs.benchmark, "measure the harness itself: ratios, written as CSV")
-    timed.add_argument("name", help="data, train, evaluate or stats")
+    timed.add_argument("name", help="data, train, evaluate, stats, calibration, tables or scale")
     timed.add_argument("--out", type=Path, default=Path("paper/benchmarks"), help="folder of the CSV")
     return top
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from bench.errors import RequestError
-from bench.machine import gpu_slot
+from bench.machine import cores, gpu_count, gpu_slot
 from bench.study.place import whole_number
 
 
@@ -22,6 +22,7 @@ def device() -> str:
     if not threads.isdigit() or threads == "0":
         raise RequestError(f"OMP_NUM_THREADS={threads}: expected a whole number of threads, 1 or more")
     torch.set_num_threads(int(threads))
+    exact_float32()
     named, own = os.environ.get("BENCH_DEVICE"), os.environ.get("LOCAL_RANK")
     if own is not None and (named == "cuda" or (named is None and torch.cuda.is_available())):
         return f"cuda:{int(own)}"
@@ -33,6 +34,16 @@ def device() -> str:
         reason = str(error).splitlines()[0]
         raise RequestError(f"BENCH_DEVICE={named}: torch cannot use it ({reason}); try cpu or cuda") from None
     return named
+
+
+def exact_float32() -> None:
+    """Let float32 be float32 on a GPU too: cuDNN's convolutions would otherwise round their factors to TF32.
+
+    10 bits instead of 23 show: predictions would differ from the CPU's in more than near-ties, and a record that says
+    float32 would not be true. Low precision is what `amp` is for.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
 
 
 def named(place: torch.device) -> str:
@@ -48,13 +59,16 @@ def peak_memory(place: torch.device) -> int | None:
 def workers() -> int:
     """Return the number of loader processes (BENCH_WORKERS; unset: 0 on the CPU, else up to 14).
 
-    Processes of one training share the cores of the machine.
+    The cores (`machine.cores`) are shared by the GPUs that are visible, of which other jobs may use the others, and by
+    the processes of one training.
     """
     named = whole_number("BENCH_WORKERS", "processes", least=0)
     if named is not None:
         return named
-    cores, processes = os.cpu_count() or 2, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return 0 if not device().startswith("cuda") else min(14, max(1, (cores - 2) // processes))
+    if not device().startswith("cuda"):
+        return 0
+    shares = max(1, gpu_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return min(14, max(1, (cores() - 2) // shares))
 
 
 def micro_batch() -> int | None:

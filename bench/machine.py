@@ -1,10 +1,12 @@
 """Facts of this machine, from the environment; none of them ever enters a digest."""
 
 import fcntl
+import math
 import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -28,14 +30,52 @@ def data_root() -> Path:
 
 
 def file_workers() -> int:
-    """Return the processes that share the files of one preparation (BENCH_WORKERS; unset: one a core given to us)."""
+    """Return the processes that share the files of one preparation (BENCH_WORKERS; unset: one a core, see `cores`)."""
     named = whole_number("BENCH_WORKERS", "processes", least=0)
+    return cores() if named is None else named
+
+
+def cores(own: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the cores that this process may use: BENCH_CORES; unset, those that the system gives it, 1 or more.
+
+    A batch system or a container gives a process fewer than the machine has: by its affinity, by the time that its
+    control group and those above it get (Linux, both versions of cgroups). A part of a core counts as one.
+    """
+    named = whole_number("BENCH_CORES", "cores")
     if named is not None:
         return named
     try:
-        return len(os.sched_getaffinity(0))
+        found = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS has none
-        return os.cpu_count() or 1
+        found = os.cpu_count() or 1
+    return min([found, *(math.ceil(quota) for quota in _quotas(own, groups))])
+
+
+def _quotas(own: Path, groups: Path) -> Iterator[float]:
+    """Yield the cores' worth of time that each control group of this process is limited to."""
+    try:
+        lines = own.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, kinds, place = line.split(":", 2)
+        if kinds and "cpu" not in kinds.split(","):
+            continue
+        # Version 2 has one tree; version 1 one for each kind. In a container the tree begins with the own group.
+        top = groups / kinds if kinds else groups
+        inner = top / place.lstrip("/")
+        for folder in (top, *(parent for parent in (inner, *inner.parents) if top in parent.parents)):
+            try:
+                if kinds:
+                    quota, period = (
+                        (folder / f"cpu.cfs_{word}_us").read_text() for word in ("quota", "period")
+                    )
+                else:
+                    quota, period = (folder / "cpu.max").read_text().split()
+                if quota.strip() not in ("max", "-1"):
+                    yield max(float(quota), 1.0) / float(period)
+            except (OSError, ValueError):
+                continue
 
 
 def visible_gpus() -> list[str]:

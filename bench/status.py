@@ -23,6 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -194,7 +195,8 @@ def _last_score(folder: Path) -> str | None:
     """Return the last score on validation data, or else the last loss, of a run under way."""
     for name in ("validation.csv", "log.csv"):
         for row in _last_row(folder / "state" / name):
-            return _score({key: float(value) for key, value in row.items() if key in SHOWN})
+            with suppress(ValueError):  # a row that is being written
+                return _score({key: float(value) for key, value in row.items() if key in SHOWN})
     return None
 
 

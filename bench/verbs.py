@@ -185,7 +185,11 @@ def evaluate(arguments: argparse.Namespace) -> int:
         "evaluation",
         {"dataset": arguments.dataset, "backbone": arguments.backbone},
     )
-    if not run.pretrainings and (code := _launched(arguments, "dataset", "backbone")) is not None:
+    if run.pretrainings:
+        from bench.cluster import check_devices
+
+        check_devices(1)
+    elif (code := _launched(arguments, "dataset", "backbone")) is not None:
         return code
     import torch
 
@@ -205,6 +209,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
             spec=run.spec,
             inputs=run.inputs,
             names={"study": run.study, "backbone": run.backbone},
+            spectral=runs.study.spectral,
         )
         return 0
     settings, place = runs.study.evaluate[run.dataset], device()
@@ -267,9 +272,17 @@ def report(arguments: argparse.Namespace) -> None:
     write_report(runs.study, Path(runs.root), out, study_file=arguments.study, partial=partial)
 
 
+def _lay_profile_under(arguments: argparse.Namespace) -> None:
+    """Set the variables that the profile names and the shell does not, for this process and those it starts."""
+    from bench.profiles import machine_facts
+
+    os.environ.update(machine_facts(arguments.profile, os.environ))
+
+
 def plan(arguments: argparse.Namespace) -> None:
     from bench.plan.text import plan_text
 
+    _lay_profile_under(arguments)
     budget = arguments.max_gpu_hours
     if budget is not None and not budget > 0:
         raise RequestError(f"--max-gpu-hours {budget:g}: expected a number of hours above 0")
@@ -280,12 +293,14 @@ def calibrate(arguments: argparse.Namespace) -> None:
     from bench.device import device
     from bench.train.calibrate import calibrate as measure
 
+    _lay_profile_under(arguments)
     print(measure(_runs(arguments), device=device()))
 
 
 def run(arguments: argparse.Namespace) -> int:
     from bench.workflow import run_study
 
+    _lay_profile_under(arguments)
     return run_study(_runs(arguments), arguments.study, cores=arguments.cores, profile=arguments.profile)
 
 
@@ -307,6 +322,32 @@ def publish(arguments: argparse.Namespace) -> None:
 
     folder = write(_runs(arguments), arguments.study)
     print(f"published in {folder}")
+
+
+def adopt(arguments: argparse.Namespace) -> int:
+    from bench.check.contract import check_folder, report
+    from bench.errors import BenchError
+    from bench.publish.adopt import adopt as take
+    from bench.workflow import prepare_study
+
+    folder, runs = arguments.published, _runs(arguments)
+    broken = [found for found in check_folder(folder, None) if found[1]]
+    if broken:
+        print(report(broken))
+        raise BenchError(f"{folder}: breaks the contract of a published study (see above); nothing is taken")
+    _lay_profile_under(arguments)
+    with prepare_study(runs, arguments.study, profile=arguments.profile):
+        outcome = take(runs, folder)
+    for place in outcome.taken:
+        print(f"taken    {place}")
+    for place, why in outcome.left.items():
+        print(f"left     {place}: {why}")
+    asked = len(runs.pretrainings) + len(runs.finetunings)
+    print(
+        f"{len(outcome.taken)} of {asked} runs taken from {folder}, {len(outcome.here)} were here already, "
+        f"{len(outcome.left)} could not be; `bench run` does the rest"
+    )
+    return 0
 
 
 def regenerate(arguments: argparse.Namespace) -> None:

@@ -24,20 +24,17 @@ import psutil
 from bench.cluster import executor_of
 from bench.data.stages import check_request
 from bench.errors import BenchError, Preempted, RequestError
-from bench.machine import gpu_count
-from bench.record import read_record
+from bench.machine import cores as own_cores
+from bench.machine import gpu_count, gpus_per_job
+from bench.plan.reasons import stored
 from bench.stats.stage import require_fresh
 from bench.study.runs import Runs
 
 PROFILE = "profiles/default"
 UNBOUNDED = 10_000
-"""Jobs that want a GPU at once on a machine without one: they run on the CPU, as many as there are cores."""
-
-
-def print_plan(runs: Runs) -> None:
-    """Print how many jobs each stage of the study has."""
-    for stage, count in job_counts(runs).items():
-        print(f"{stage:<9} {count:>5}")
+"""Jobs that want a GPU at once where none is used: they run on the CPU, as many as there are cores."""
+CLOCKS = 2.0
+"""Seconds by which the clock of a file server may lag behind ours."""
 
 
 def job_counts(runs: Runs) -> Counter[str]:
@@ -69,26 +66,24 @@ def stale_outputs(runs: Runs) -> list[str]:
     for job in (*runs.pretrainings, *runs.finetunings, *runs.evaluations, *runs.classifiers):
         expected[job.record] = job.digest
     expected[f"{runs.root}/compare/record.json"] = runs.compare_digest
-    return [path for path, digest in expected.items() if Path(path).exists() and _digest(path) != digest]
+    return [
+        path
+        for path, digest in expected.items()
+        if Path(path).exists() and stored(Path(path))["digest"] != digest
+    ]
 
 
-def _digest(path: str) -> str | None:
-    """Return the digest that a record, manifest or acquisition names; None if it cannot be read."""
-    try:
-        if path.endswith("record.json"):
-            return read_record(Path(path)).digest
-        return str(json.loads(Path(path).read_text(encoding="utf-8"))["digest"])
-    except (BenchError, OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def preempted(runs: Runs) -> list[tuple[str, int]]:
-    """Return the trainings that were told to stop and wait to go on: (folder, steps that are saved)."""
+def preempted(runs: Runs, since: float) -> list[tuple[str, int]]:
+    """Return the trainings that were told to stop after `since` (seconds since the epoch) and wait to go on: (folder,
+    steps that are saved).
+    """
     found = []
     for run in (*runs.pretrainings, *runs.finetunings):
+        mark = Path(run.folder, "state", "preempted.json")
         try:
-            held = json.loads(Path(run.folder, "state", "preempted.json").read_text(encoding="utf-8"))
-            found.append((run.folder, int(held["step"])))
+            if mark.stat().st_mtime >= since:
+                held = json.loads(mark.read_text(encoding="utf-8"))
+                found.append((run.folder, int(held["step"])))
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
@@ -119,24 +114,38 @@ def study_lock(root: Path) -> Iterator[int]:
         yield stream.fileno()
 
 
+@contextmanager
+def prepare_study(runs: Runs, study_file: Path, *, profile: str) -> Iterator[None]:
+    """Prepare the data of a study, and hold its lock while something is done with them."""
+    check_request(runs)
+    with study_lock(Path(runs.root)) as lock:
+        manifests = [data.manifest for data in (runs.pretrain_data, *runs.target_data.values())]
+        if _snakemake(study_file, None, profile, ["--", *manifests], lock) != 0:
+            raise BenchError(f"{runs.root}: the data could not be prepared (see above)")
+        yield
+
+
 def run_study(runs: Runs, study_file: Path, *, cores: int | None, profile: str) -> int:
     """Run everything of the study that is missing or stale; return the exit code.
 
-    Ends by printing the main table and where the report is.
+    `cores`: processes at once on this machine; None: as many as it gives us. Ends by printing the main table and where
+    the report is.
     """
     root = Path(runs.root)
+    if cores is not None and cores < 1:
+        raise RequestError(f"--cores {cores}: expected the number of processes at once, 1 or more")
     if not Path("Snakefile").is_file():
         raise RequestError(f"{Path.cwd()}: no Snakefile here; run from the top folder of the repository")
     check_request(runs)
     with study_lock(root) as lock:
-        started = time.monotonic()
+        started, since = time.monotonic(), time.time() - CLOCKS
         forced = stale_outputs(runs)
         for path in forced:
             print(f"stale, made by another study or version, will be run again: {path}", file=sys.stderr)
         words = ["--forcerun", *forced] if forced else []
         code = _snakemake(study_file, cores, profile, words, lock)
         if code != 0:
-            if stopped := preempted(runs):
+            if stopped := preempted(runs, since):
                 for folder, step in stopped:
                     print(
                         f"bench run: {folder} was told to stop; it is saved up to step {step}",
@@ -171,6 +180,17 @@ def run_study(runs: Runs, study_file: Path, *, cores: int | None, profile: str) 
     return 0
 
 
+def _gpus() -> int:
+    """Return how many GPUs the jobs of this machine share. Raises RequestError for fewer than one job wants."""
+    count = 0 if os.environ.get("BENCH_DEVICE") == "cpu" else gpu_count()
+    if 0 < count < gpus_per_job():
+        raise RequestError(
+            f"BENCH_GPUS_PER_JOB={gpus_per_job()}: this machine shows {count} GPUs, so that no training could ever "
+            "start; lower it, or show it more of them (CUDA_VISIBLE_DEVICES)"
+        )
+    return count or UNBOUNDED
+
+
 def _snakemake(study_file: Path, cores: int | None, profile: str, words: list[str], lock: int) -> int:
     """Run Snakemake with the lock in its hands and return its exit code.
 
@@ -188,8 +208,8 @@ def _snakemake(study_file: Path, cores: int | None, profile: str, words: list[st
     ]
     environment, executor = dict(os.environ), executor_of(profile)
     if executor == "local":
-        command += ["--cores", str(cores or os.cpu_count() or 1)]
-        command += ["--resources", f"gpu={gpu_count() or UNBOUNDED}"]
+        command += ["--cores", str(own_cores() if cores is None else cores)]
+        command += ["--resources", f"gpu={_gpus()}"]
     else:
         # The cluster's cores and GPUs are the profile's business; this machine's say nothing about them.
         command += ["--cores", str(cores)] if cores else []

@@ -27,5 +27,5 @@ wildcard_constraints:
     dataset="|".join(STUDY.datasets),
     backbone="|".join(STUDY.backbones),
     strategy="[a-z0-9.-]+",
-    arm="|".join(STUDY.arms),
+    arm="[a-z0-9_-]+",
     seed="[0-9]+",

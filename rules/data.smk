@@ -25,8 +25,10 @@ rule prepare:
         f"{ROOT}/logs/prepare/{{data}}.log",
     benchmark:
         f"{ROOT}/benchmarks/prepare/{{data}}.tsv"
+    # At most; Snakemake gives no more than there are.
+    threads: LOOKUPS.preparing
     params:
-        bench=LOOKUPS.stage("prepare"),
+        bench=LOOKUPS.stage_on_cores("prepare"),
         digest=LOOKUPS.prepare_digest,
     shell:
         "{params.bench} --dataset {wildcards.data} > {log} 2>&1"

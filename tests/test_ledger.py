@@ -47,6 +47,7 @@ NO_CHOICE = (
     # Unwritten settings that say nothing about the experiment: they are off, or have no effect in this study.
     "miniature",
     "grid",
+    "crossed",
     "backbones.convnext_tiny.heads",
     "backbones.convnext_tiny.window",
     "backbones.swin_tiny_patch4_window7_224.layer_scale",
@@ -56,6 +57,7 @@ NO_CHOICE = (
     "pretrain_data.sha256",  # source: folders
     "pretrain_data.holdout",  # the published validation part
     "compare.decisive",  # every place
+    "discussion",  # words
     "datasets.*.description",
     "datasets.*.holdout",  # selection: official
     "arms.*.epochs",  # the recipe's

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import RequestError
-from bench.machine import data_root, gpu_count, gpu_slots, gpus_per_job
+from bench.machine import cores, data_root, file_workers, gpu_count, gpu_slots, gpus_per_job
 
 HOLD = """
 import sys, time
@@ -202,3 +202,99 @@ def test_the_data_root_is_named_when_it_is_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(RequestError, match=r"nowhere: no such folder"):
         data_root()
+
+
+def test_float32_on_a_gpu_is_not_rounded_to_tf32(monkeypatch):
+    import torch
+
+    from bench.device import device
+
+    # Settings of the process, which the other tests shall not see.
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    try:
+        torch.backends.cudnn.allow_tf32 = True
+        torch.set_float32_matmul_precision("high")
+        monkeypatch.setenv("BENCH_DEVICE", "cpu")
+        assert device() == "cpu"
+        assert torch.backends.cudnn.allow_tf32 is False and torch.get_float32_matmul_precision() == "highest"
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # old and new switches agree
+            assert torch.backends.cuda.matmul.allow_tf32 is False
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
+
+
+@pytest.fixture
+def eight(monkeypatch):
+    """A process that may run on eight cores."""
+    monkeypatch.delenv("BENCH_CORES", raising=False)
+    monkeypatch.delenv("BENCH_WORKERS", raising=False)
+    monkeypatch.setattr("bench.machine.os.sched_getaffinity", lambda process: set(range(8)))
+
+
+def group(root: Path, lines: str, **files: str) -> tuple[Path, Path]:
+    """Write /proc/self/cgroup and files of control groups below a folder, `/` in a name written as `__`."""
+    own = root / "cgroup"
+    own.write_text(lines)
+    for name, content in files.items():
+        path = root / "groups" / name.replace("__", "/").replace("CPU", "cpu,cpuacct").replace("_dot_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return own, root / "groups"
+
+
+@pytest.mark.parametrize(
+    ("lines", "files", "count"),
+    [
+        # Version 2: the job's own group has no limit, the one above it two and a half cores.
+        (
+            "0::/batch/job7\n",
+            {"batch__cpu_dot_max": "250000 100000\n", "batch__job7__cpu_dot_max": "max 100000\n"},
+            3,
+        ),
+        # In a container the tree begins with the own group.
+        ("0::/\n", {"cpu_dot_max": "400000 100000\n"}, 4),
+        # Version 1, beside groups of other kinds.
+        (
+            "3:memory:/x\n4:cpu,cpuacct:/x\n",
+            {"CPU__x__cpu_dot_cfs_quota_us": "150000\n", "CPU__x__cpu_dot_cfs_period_us": "100000\n"},
+            2,
+        ),
+        (
+            "4:cpu,cpuacct:/\n",
+            {"CPU__cpu_dot_cfs_quota_us": "-1\n", "CPU__cpu_dot_cfs_period_us": "100000\n"},
+            8,
+        ),
+        # More than the affinity gives, less than a core, and what nobody can read.
+        ("0::/\n", {"cpu_dot_max": "1600000 100000\n"}, 8),
+        ("0::/\n", {"cpu_dot_max": "10000 100000\n"}, 1),
+        ("0::/\n", {"cpu_dot_max": "odd\n"}, 8),
+        ("0::/nowhere\n", {}, 8),
+    ],
+)
+def test_cores_are_those_that_the_system_leaves_a_process(eight, tmp_path, lines, files, count):
+    assert cores(*group(tmp_path, lines, **files)) == count
+
+
+def test_cores_that_are_named_are_taken_at_their_word_and_bound_a_preparation(eight, monkeypatch):
+    monkeypatch.setenv("BENCH_CORES", "3")
+    assert cores() == file_workers() == 3
+    monkeypatch.setenv("BENCH_WORKERS", "5")
+    assert (cores(), file_workers()) == (3, 5)
+    monkeypatch.setenv("BENCH_CORES", "0")
+    with pytest.raises(RequestError, match="BENCH_CORES=0: expected a whole number of cores, 1 or more"):
+        cores()
+
+
+@pytest.mark.parametrize(
+    ("visible", "processes", "count"),
+    [("0", "1", 6), ("0,1", "1", 3), ("0,1", "2", 3), ("0,1,2,3,4,5,6,7", "1", 1)],
+)
+def test_loaders_of_all_gpus_share_the_cores(eight, monkeypatch, visible, processes, count):
+    from bench import device
+
+    monkeypatch.setattr(device, "device", lambda: "cuda:0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    # Eight cores less two, shared by the GPUs: other jobs have the others.
+    assert device.workers() == count

@@ -1,4 +1,4 @@
-"""Scores from counts, each against brute force and scikit-learn; influence values against perturbed
+"""Scores from counts, each against brute force, scikit-learn and torchmetrics; influence values against perturbed
 weights."""
 
 import numpy as np
@@ -92,6 +92,71 @@ def test_scores_agree_with_scikit_learn_and_brute_force(pairs: list[tuple[int, i
     assert found["mIoU"] == pytest.approx(jaccard_score(target, prediction, average="macro", zero_division=0))
     assert found["mF1"] == pytest.approx(f1_score(target, prediction, average="macro", zero_division=0))
     assert found["OA"] == pytest.approx((target == prediction).mean())
+
+
+def _maps(case: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return targets (255: ignored) and predictions of 600 pixels in four classes, drawn."""
+    generator = np.random.default_rng(3)
+    target, prediction = generator.integers(0, 4, 600), generator.integers(0, 4, 600)
+    prediction[:300] = target[:300]
+    if case == "a class absent":
+        target[target == 2], prediction[prediction == 2] = 0, 1
+    if case == "a class never predicted":
+        prediction[prediction == 3] = 0
+    if case == "a class only predicted":
+        target[target == 1] = 0
+    if case == "one class only":
+        target[:], prediction[:] = 2, 2
+    target[::7] = 255
+    if case == "all ignored":
+        target[:] = 255
+    return target, prediction
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "all classes",
+        "a class absent",
+        "a class never predicted",
+        "a class only predicted",
+        "one class only",
+        "all ignored",
+    ],
+)
+def test_scores_agree_with_torchmetrics(case: str) -> None:
+    import torch
+    from torchmetrics.functional import classification as oracle
+
+    names = ("a", "b", "c", "d")
+    target, prediction = _maps(case)
+    counts = _counts(target, prediction, 4)
+    found = metrics.scores(counts, names)
+    if case == "all ignored":
+        assert set(found.values()) == {None}
+        return
+    maps = torch.from_numpy(prediction), torch.from_numpy(target)
+    settings = {"num_classes": 4, "ignore_index": 255}
+    functions = {
+        "IoU": oracle.multiclass_jaccard_index,
+        "F1": oracle.multiclass_f1_score,
+        "precision": oracle.multiclass_precision,
+        "recall": oracle.multiclass_recall,
+    }
+    present = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
+    assert len(present) == {"a class absent": 3, "one class only": 1}.get(case, 4)
+    for score, function in functions.items():
+        expected = function(*maps, average="none", **settings).numpy()
+        ours = [found[f"{score}/{name}"] for name in names]
+        # Float32 there; where a class is absent it has 0, and ours is undefined.
+        assert [ours[c] for c in present] == pytest.approx([float(expected[c]) for c in present], rel=1e-6)
+        assert all(ours[c] is None for c in range(4) if c not in present)
+    for name, score in metrics.MEANS.items():
+        expected = float(functions[score](*maps, average="macro", **settings))
+        assert found[name] == pytest.approx(expected, rel=1e-6)
+    expected = float(oracle.multiclass_accuracy(*maps, average="micro", **settings))
+    assert found["OA"] == pytest.approx(expected, rel=1e-6)
+    assert np.array_equal(counts, oracle.multiclass_confusion_matrix(*maps, **settings).numpy())
 
 
 unit_counts = arrays(np.int64, (5, 3, 3), elements=st.integers(0, 40))

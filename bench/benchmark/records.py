@@ -15,6 +15,7 @@ from bench.catalog.index import CATALOG
 from bench.metrics import scores
 from bench.record import Record, sha256_file, write_json, write_text
 from bench.seeds import seed_for
+from bench.study.disturbances import channel_names, disturbance_names
 from bench.study.jobs import EvaluateRun, FinetuneRun, PretrainRun
 from bench.study.runs import Runs
 
@@ -265,6 +266,11 @@ def _write_top1(runs: Runs, run: EvaluateRun, images: int, generator: np.random.
             share -= 0.25 if cell.strategy == "rgb" and order != "natural" else 0.0
             found.append(difficulty + generator.normal(0, 0.05, images) < share)
         arrays[f"correct/{order}"] = np.stack(found)
+    disturbances: dict[str, list[int]] = {}
+    for n in sorted({cell.channels for cell in run.pretrainings}):
+        for name in disturbance_names(runs.study.spectral, channel_names(n)):
+            disturbances.setdefault(name, []).append(n)
+            arrays[f"correct/{name}"] = arrays["correct/natural"] & (generator.uniform(size=images) < 0.9)
     folder = Path(run.folder)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "correct.npz", **arrays)  # type: ignore[arg-type]
@@ -274,4 +280,9 @@ def _write_top1(runs: Runs, run: EvaluateRun, images: int, generator: np.random.
         }
         for c in run.pretrainings
     ]  # fmt: skip
-    _record(run, {"backbone": run.backbone}, {}, {"cells": cells, "orders": list(runs.study.orders)})
+    _record(
+        run,
+        {"backbone": run.backbone},
+        {},
+        {"cells": cells, "orders": list(runs.study.orders), "disturbances": disturbances},
+    )

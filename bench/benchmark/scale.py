@@ -1,7 +1,8 @@
-"""What grows with what: the workflow's dry run and the tables of a study at three sizes, up to 5,120 fine-tunings.
+"""What grows with what: the workflow's dry run and the tables of a study, up to 5,120 fine-tunings.
 
-The study is the demo's with a grid of arms; its records are drawn (`bench.benchmark.records`), nothing is trained. Run
-from the top folder of the repository.
+Images grow to sixteen times by themselves, datasets to four times, then arms and seeds to eight times. The study is the
+demo's with a grid of arms; its records are drawn (`bench.benchmark.records`), nothing is trained. Run from the top
+folder of the repository.
 """
 
 import os
@@ -9,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -23,10 +26,36 @@ from bench.study.reading import load_study, read_yaml
 from bench.study.runs import Runs
 
 DEMO = Path("config/demo.yaml")
-SIZES = ((5, 5), (21, 5), (21, 10))
-"""Levels of the axis `probability` (three scopes each, and one baseline), and seeds, on 4 datasets x 2 backbones."""
-SAMPLES, SIDE = 60, 100
-"""Evaluated samples of a dataset, and the root of the pixels of each."""
+SIDE = 100
+"""Root of the pixels of an evaluated image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A study on two backbones."""
+
+    datasets: int = 4
+    levels: int = 5
+    """Of the axis `probability`: three scopes each, and one baseline, are the arms."""
+    seeds: int = 5
+    images: int = 60
+    """Evaluated, of each dataset."""
+
+    @property
+    def words(self) -> str:
+        """The size as a row of the benchmark names it."""
+        return f"{self.datasets} datasets x {3 * self.levels + 1} arms x {self.seeds} seeds x {self.images} images"
+
+
+SIZES = (
+    Size(datasets=1),
+    Size(datasets=1, images=240),
+    Size(datasets=1, images=960),
+    Size(datasets=2),
+    Size(),
+    Size(levels=21),
+    Size(levels=21, seeds=10),
+)
 
 WATCH = """
 import resource, subprocess, sys
@@ -39,54 +68,56 @@ sys.exit(code)
 
 
 def measure() -> list[Row]:
-    """Return seconds and memory of each step at the three sizes; the limits are those of the largest."""
+    """Return processor seconds and memory of each step at each size; the limits are those of the largest."""
     found: list[Row] = []
-    for levels, seeds in SIZES:
+    for size in SIZES:
         with tempfile.TemporaryDirectory() as name:
-            found += _at(Path(name), levels, seeds, last=(levels, seeds) == SIZES[-1])
+            found += _at(Path(name), size, last=size == SIZES[-1])
     return found
 
 
-def study_of(levels: int, seeds: int) -> dict[str, object]:
-    """Return the demo's study with a grid of three scopes and so many probabilities, and so many seeds."""
-    study: dict[str, object] = dict(read_yaml(DEMO))
+def study_of(size: Size) -> dict[str, object]:
+    """Return the demo's study with a grid of three scopes and so many probabilities, and so many seeds and datasets."""
+    study: dict[str, Any] = dict(read_yaml(DEMO))
     study["study"] = "scale"
-    study["repetitions"] = {"design": "nested", "pretrain": 1, "finetune": seeds}
-    shares = [round(1 - level / (2 * levels), 4) for level in range(levels)]
+    study["repetitions"] = {"design": "nested", "pretrain": 1, "finetune": size.seeds}
+    shares = [round(1 - level / (2 * size.levels), 4) for level in range(size.levels)]
     study["grid"] = {"axes": {"scope": ["image", "batch", "epoch"], "probability": shares}}
+    for section in (study, study["finetune"]):
+        for key in ("datasets", "evaluate"):
+            if key in section:
+                section[key] = dict(list(section[key].items())[: size.datasets])
     return study
 
 
-def _at(folder: Path, levels: int, seeds: int, *, last: bool) -> list[Row]:
+def _at(folder: Path, size: Size, *, last: bool) -> list[Row]:
     path = folder / "scale.yaml"
-    path.write_text(yaml.safe_dump(study_of(levels, seeds)), encoding="utf-8")
-    began = time.perf_counter()
+    path.write_text(yaml.safe_dump(study_of(size), sort_keys=False), encoding="utf-8")
+    began = time.process_time()
     runs = Runs(load_study(path), str(folder / "results"))
     digests = [run.digest for run in (*runs.finetunings, *runs.evaluations)]
-    enumerated = time.perf_counter() - began
-    began = time.perf_counter()
+    enumerated = time.process_time() - began
+    began = time.process_time()
     found = states(runs)
-    planned = time.perf_counter() - began
+    planned = time.process_time() - began
     dry, memory = _dry_run(path, folder)
-    samples = dict.fromkeys(runs.study.datasets, SAMPLES)
-    side = dict.fromkeys(runs.study.datasets, SIDE)
+    samples, side = (dict.fromkeys(runs.study.datasets, count) for count in (size.images, SIDE))
     write_records(runs, samples=samples, side=side, images=200, steps=2, picture=16)
-    began = time.perf_counter()
+    began = time.process_time()
     compare_study(runs)
-    compared = time.perf_counter() - began
-    began = time.perf_counter()
+    compared = time.process_time() - began
+    began = time.process_time()
     write_tables(runs.study, Path(runs.root, "compare"), Path(runs.root, "tables"))
-    tabled = time.perf_counter() - began
-    size = f"{len(runs.finetunings)} fine-tunings"
-    note = f"{len(runs.study.arms)} arms, {seeds} seeds, {len(digests)} digests, {len(found)} jobs"
+    tabled = time.process_time() - began
+    note = f"{len(runs.finetunings)} fine-tunings, {len(digests)} digests, {len(found)} jobs"
     limits = ("at most 60", "at most 1000", "at most 300") if last else ("", "", "")
     return [
-        Row(what=f"{size}: study enumerated, digests", value=enumerated, unit="s", note=note),
-        Row(what=f"{size}: what is done and stale", value=planned, unit="s"),
-        Row(what=f"{size}: dry run of the workflow", value=dry, unit="s", limit=limits[0]),
-        Row(what=f"{size}: its peak memory", value=memory, unit="MB", limit=limits[1]),
-        Row(what=f"{size}: comparison from counts", value=compared, unit="s"),
-        Row(what=f"{size}: comparison and tables", value=compared + tabled, unit="s", limit=limits[2]),
+        Row(what=f"{size.words}: study enumerated, digests", value=enumerated, unit="s", note=note),
+        Row(what=f"{size.words}: what is done and stale", value=planned, unit="s"),
+        Row(what=f"{size.words}: dry run of the workflow", value=dry, unit="s", limit=limits[0]),
+        Row(what=f"{size.words}: its peak memory", value=memory, unit="MB", limit=limits[1]),
+        Row(what=f"{size.words}: comparison from counts", value=compared, unit="s"),
+        Row(what=f"{size.words}: comparison and tables", value=compared + tabled, unit="s", limit=limits[2]),
     ]
 
 

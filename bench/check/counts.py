@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def counts(folder: Folder) -> Iterator[str]:
             elif len({tuple(cell.sum(axis=(1, 2))) for cell in array}) > 1:
                 yield f"{place}/counts.npz: counts/{rule}: cells counted different numbers of pixels of one sample"
     for place, record in folder.of_stage("top1").items():
-        for order in record.extra["orders"]:
+        for order in (*record.extra["orders"], *record.extra.get("disturbances", ())):
             flags = folder.arrays(place, "correct.npz").get(f"correct/{order}")
             if flags is None or flags.dtype != np.bool_ or len(flags) != len(record.extra["cells"]):
                 found = "missing" if flags is None else f"{flags.dtype} {flags.shape}"
@@ -62,9 +63,22 @@ def samples(folder: Folder) -> Iterator[str]:
                 yield f"{place}: {words} {split}: {shown}"
         if len(record.extra["units"]) != len(found):
             yield f"{place}: {len(record.extra['units'])} units for {len(found)} samples"
+        yield from _units(place, record, manifest, wanted)
         trained = set(manifest["splits"].get("train", ()))
         if shared := sorted(trained & set(found)):
             yield f"{place}: {len(shared)} evaluated samples are in the training split, such as {shared[0]}"
+
+
+def _units(place: str, record: Record, manifest: dict[str, Any], split: list[str]) -> Iterator[str]:
+    """Find samples whose unit is another than the manifest's: units that are split up narrow every interval."""
+    if manifest.get("samples"):
+        declared = {name: sample["unit"] for name, sample in manifest["samples"].items()}
+    else:  # a published manifest has the units of its evaluation split alone
+        declared = dict(zip(split, manifest.get("units", ()), strict=False))
+    for name, unit in zip(record.extra["samples"], record.extra["units"], strict=False):
+        if name in declared and str(unit) != str(declared[name]):
+            yield f"{place}: sample {name} is counted to unit {unit}; the manifest says {declared[name]}"
+            return
 
 
 def metrics(folder: Folder) -> Iterator[str]:

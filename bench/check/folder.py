@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError, RequestError
 from bench.record import Record, read_record
+from bench.study.jobs import Job
 from bench.study.place import own_file
 from bench.study.reading import load_study
 from bench.study.runs import Runs
@@ -43,6 +44,13 @@ class Folder:
     def runs(self) -> Runs:
         """The jobs that the study asks for."""
         return Runs(self.study)
+
+    @cached_property
+    def jobs(self) -> dict[str, Job]:
+        """Every training and evaluation that the study asks for, by its folder below the results folder."""
+        runs = self.runs
+        every = [*runs.pretrainings, *runs.finetunings, *runs.evaluations, *runs.classifiers]
+        return {job.folder.removeprefix(f"{runs.root}/"): job for job in every}
 
     @cached_property
     def records(self) -> dict[str, Record]:

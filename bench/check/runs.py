@@ -7,13 +7,13 @@ from typing import Any
 from bench.check.folder import Folder
 from bench.record import Record
 from bench.stats.protocols import ARM, STRATEGY
+from bench.study.jobs import EvaluateRun, PretrainRun
+from bench.study.recipes import PretrainRecipe
 
 
 def completeness(folder: Folder) -> Iterator[str]:
     """Find runs of the study without a record, records the study does not ask for, and cells not counted."""
-    runs = folder.runs
-    jobs = [*runs.pretrainings, *runs.finetunings, *runs.evaluations, *runs.classifiers]
-    wanted = {job.folder.removeprefix(f"{runs.root}/"): job for job in jobs}
+    runs, wanted = folder.runs, folder.jobs
     there = {*folder.records, *folder.broken}
     yield from (f"{place}: no record; the study asks for this run" for place in wanted if place not in there)
     yield from (f"{place}: the study does not ask for this run" for place in sorted(there - set(wanted)))
@@ -46,7 +46,7 @@ def protocol(folder: Folder) -> Iterator[str]:
         backbone, dataset = str(record.names.get("backbone")), str(record.names.get("dataset"))
         declared: dict[str, Any] = {}
         if record.stage == "pretrain" and backbone in study.pretrain and not record.spec.get("published"):
-            declared = {"recipe": study.pretrain[backbone].spec, "seed": study.seed}
+            declared = {"recipe": _recipe(folder, place, backbone).spec, "seed": study.seed}
         elif record.stage == "finetune" and backbone in study.finetune.get(dataset, {}):
             declared = {"recipe": study.finetune[dataset][backbone].spec, "seed": study.seed}
             declared["labels"] = study.datasets[dataset].labels
@@ -58,6 +58,12 @@ def protocol(folder: Folder) -> Iterator[str]:
             declared["architecture"] = asdict(study.backbones[backbone])
         for key, said, asked in _differences(record.spec, declared):
             yield f"{place}: its spec says {key} {said}; the study file says {asked}"
+
+
+def _recipe(folder: Folder, place: str, backbone: str) -> PretrainRecipe:
+    """Return the recipe of a pre-training: its arm may have epochs of its own."""
+    job = folder.jobs.get(place)
+    return job.recipe if isinstance(job, PretrainRun) else folder.study.pretrain[backbone]
 
 
 def _differences(
@@ -80,14 +86,17 @@ def _plain(value: Any) -> Any:
 
 def arms(folder: Folder) -> Iterator[str]:
     """Find arms of one dataset and backbone that differ in more than what is pre-trained and the stem; and two that
-    should differ and have one spec.
+    should differ and have one spec. Pre-trainings whose arms declare epochs of their own are held against each other
+    only where these agree.
     """
     for stage, free in (("pretrain", STRATEGY), ("finetune", ARM)):
         first: dict[tuple[Any, ...], tuple[str, Record]] = {}
         for place, record in folder.of_stage(stage).items():
             if record.spec.get("published"):
                 continue
-            key = (record.names.get("dataset"), record.names.get("backbone"))
+            job = folder.jobs.get(place)
+            epochs = job.recipe.epochs if isinstance(job, PretrainRun) else None
+            key = (record.names.get("dataset"), record.names.get("backbone"), epochs)
             other, known = first.setdefault(key, (place, record))
             here, there = ({k: v for k, v in r.spec.items() if k not in free} for r in (record, known))
             for name, said, expected in _differences(here, there):
@@ -105,15 +114,31 @@ def seeds(folder: Folder) -> Iterator[str]:
     count = design.pretrain if design.design == "matched" else design.pretrain * design.finetune
     for place, record in folder.of_stage("evaluate").items():
         found: dict[str, list[int]] = {}
+        asked = _asked(folder, place)
         for cell in record.extra["cells"]:
             for name in cell["names"]:
                 found.setdefault(name, []).append(cell["seed"])
-            wanted = cell["seed"] if design.design == "matched" else cell["seed"] // design.finetune
-            if cell["pretrain_seed"] not in (None, wanted):
+            begins = cell["seed"] if design.design == "matched" else cell["seed"] // design.finetune
+            if cell["pretrain_seed"] not in (None, begins):
                 yield (
                     f"{place}: {cell['arm']}/seed{cell['seed']} on pre-training {cell['pretrain_seed']}; the design "
-                    f"({design.design}) puts it on {wanted}"
+                    f"({design.design}) puts it on {begins}"
                 )
         for arm, numbers in found.items():
-            if sorted(numbers) != list(range(count)):
-                yield f"{place}: {arm} has the seeds {sorted(numbers)}; the study declares 0 to {count - 1}"
+            wanted = asked.get(arm, list(range(count)))
+            if sorted(numbers) != wanted:
+                yield f"{place}: {arm} has the seeds {sorted(numbers)}; the study declares {_said(wanted)}"
+
+
+def _asked(folder: Folder, place: str) -> dict[str, list[int]]:
+    """Return the seeds that the study asks for, by arm: a grid may give its own arms fewer."""
+    job, found = folder.jobs.get(place), dict[str, list[int]]()
+    for run in job.finetunings if isinstance(job, EvaluateRun) else ():
+        for name in run.names:
+            found.setdefault(name, []).append(run.repetition)
+    return {name: sorted(numbers) for name, numbers in found.items()}
+
+
+def _said(numbers: list[int]) -> str:
+    whole = len(numbers) > 1 and numbers == list(range(len(numbers)))
+    return f"0 to {numbers[-1]}" if whole else ", ".join(map(str, numbers))

@@ -39,6 +39,8 @@ class Acquired:
     spec: dict[str, Any]
     kind: str
     sources: list[dict[str, Any]]
+    files: str = ""
+    """Fingerprint of the user's files as they lay there (`bench.study.files`); empty where nobody took it."""
     schema: int = SCHEMA
 
 
@@ -52,6 +54,7 @@ def acquire_archives(
     spec: dict[str, Any],
     drawn: bool = False,
     lock: Path = LOCK,
+    files: str = "",
 ) -> None:
     """Check and unpack the archives of a catalogue entry, which lie in the folder `archives`.
 
@@ -67,11 +70,21 @@ def acquire_archives(
         if source["checked"] == FIRST_USE:
             path = archives / source["path"]
             record_first_use(entry.name, source["path"], path, source["bytes"], source["sha256"], lock)
-    _declare(out, Acquired(dataset=name, digest=digest, spec=spec, kind="archives", sources=sources))
+    _declare(
+        out,
+        Acquired(dataset=name, digest=digest, spec=spec, kind="archives", sources=sources, files=files),
+    )
 
 
 def acquire_folder(
-    name: str, folder: Path, out: Path, *, digest: str, spec: dict[str, Any], expected: str | None = None
+    name: str,
+    folder: Path,
+    out: Path,
+    *,
+    digest: str,
+    spec: dict[str, Any],
+    expected: str | None = None,
+    files: str = "",
 ) -> None:
     """List and hash a user's own `folder`, which is read where it is and never copied, in
     `out/acquired.json`.
@@ -82,7 +95,9 @@ def acquire_folder(
     (out / "acquired.json").unlink(missing_ok=True)
     sources = list_folder(name, folder)
     require_expected(name, folder, sources, expected)
-    _declare(out, Acquired(dataset=name, digest=digest, spec=spec, kind="folder", sources=sources))
+    _declare(
+        out, Acquired(dataset=name, digest=digest, spec=spec, kind="folder", sources=sources, files=files)
+    )
 
 
 def _declare(out: Path, acquired: Acquired) -> None:

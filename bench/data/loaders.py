@@ -55,11 +55,17 @@ class ImageSamples(Samples):
         self.sample_bytes = 3 * transform.crop**2 + 8
 
     def sample(self, epoch: int, index: int) -> Arrays:
-        """Return one transformed photograph and its class."""
+        """Return one transformed photograph and its class. Raises BenchError for a label that is no class."""
         stored = self.store.stored(self.split, index)
         photograph = decode(stored, self.resize, self.store.place(self.split, index))
         pixels = self.transform(photograph, seed_for("augment", self.seed, epoch, index))
-        return pixels, np.int64(self.store.label(self.split, index))
+        label = self.store.label(self.split, index)
+        if not 0 <= label < self.store.num_classes:
+            raise BenchError(
+                f"{self.store.place(self.split, index)}: has the label {label}; expected "
+                f"0..{self.store.num_classes - 1}: prepare the data again"
+            )
+        return pixels, np.int64(label)
 
 
 def training_images(

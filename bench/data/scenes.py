@@ -1,6 +1,7 @@
 """Training crops of scenes: which scene or patch an epoch visits, and what a visit becomes."""
 
 import random
+from typing import NoReturn
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from bench.data.transforms import (
     resize_image,
     resize_labels,
 )
+from bench.errors import BenchError
 from bench.seeds import seed_for
 from bench.study.recipes import FinetuneRecipe
 
@@ -43,6 +45,7 @@ class SceneSamples(Samples):
             self.visits += [(name, window) for window in store.windows(name) for _ in range(times)]
         # Pixels to fill up with, after the augmentation: 0 once normalised.
         self.mean = np.asarray(store.mean, dtype=np.float32)
+        self.classes = len(store.classes)
         self.planes = rgb_planes(store.channels) if recipe.photometric else []
         self.sample_bytes = (4 * len(self.mean) + 1) * recipe.crop**2
 
@@ -50,7 +53,7 @@ class SceneSamples(Samples):
         """Return one crop.
 
         A crop of which one class holds `max_class_share` or more is drawn again, ten times at most; only the
-        one that is kept has its pixels read.
+        one that is kept has its pixels read. Raises BenchError for a label that is no class, by scene and value.
         """
         recipe, (name, window) = self.recipe, self.visits[index]
         draw = random.Random(seed_for("augment", self.seed, epoch, index))
@@ -64,6 +67,9 @@ class SceneSamples(Samples):
             targets = resize_labels(self._labels(name, window, rows, columns), rows, columns)
             if recipe.max_class_share >= 1 or not dominated(targets, recipe.max_class_share):
                 break
+        # One more than the ids: 255, which is ignored, becomes 0.
+        if int((targets + np.uint8(1)).max()) > self.classes:
+            self._refuse(name, targets)
         image = self._image(name, window, rows, columns)
         if draw.random() < recipe.flip:
             image, targets = image[..., ::-1], targets[:, ::-1]
@@ -71,6 +77,14 @@ class SceneSamples(Samples):
         if self.planes:  # last of all draws, so that switching it on changes no other
             distort_colours(image, self.planes, draw)
         return pad(image, targets, recipe.crop, self.mean)
+
+    def _refuse(self, name: str, targets: Labels_HW) -> NoReturn:
+        """Raise BenchError for the largest label that is no class."""
+        value = int(targets[targets != IGNORE].max())
+        raise BenchError(
+            f"{self.store.path}, scene {name}: the labels hold {value} in {int((targets == value).sum())} pixels of a "
+            f"crop; expected 0..{self.classes - 1} and {IGNORE} (ignored): prepare the data again"
+        )
 
     def _labels(self, name: str, window: Window, rows: Span, columns: Span) -> Labels_HW:
         """Return the labels that a crop needs of a scene's window."""

@@ -17,6 +17,7 @@ from bench.errors import BenchError
 from bench.lock import run_lock
 from bench.machine import data_root, file_workers
 from bench.study.datasets import PretrainData, Target
+from bench.study.files import fingerprint
 from bench.study.jobs import DataRun
 from bench.study.runs import Runs
 from bench.study.schema import Study
@@ -40,9 +41,11 @@ def acquire_data(study: Study, run: DataRun) -> None:
 
 def _acquire(study: Study, run: DataRun) -> None:
     out, spec, digest = Path(run.folder), run.acquire_spec, run.acquire_digest
+    # Taken first: what changes while the files are read is a change.
+    files = fingerprint(study, run)
     if run.source in FOLDERS:
         folder, expected = user_folder(study, run), spec.get("sha256")
-        acquire_folder(run.name, folder, out, digest=digest, spec=spec, expected=expected)
+        acquire_folder(run.name, folder, out, digest=digest, spec=spec, expected=expected, files=files)
         return
     entry = CATALOG[run.source]
     if study.miniature is not None:
@@ -52,9 +55,8 @@ def _acquire(study: Study, run: DataRun) -> None:
         write_archives(entry.name, archives, study.miniature)
     else:
         archives = data_root() / entry.name
-    acquire_archives(
-        run.name, entry, archives, out, digest=digest, spec=spec, drawn=study.miniature is not None
-    )
+    drawn = study.miniature is not None
+    acquire_archives(run.name, entry, archives, out, digest=digest, spec=spec, drawn=drawn, files=files)
 
 
 def prepare_data(study: Study, run: DataRun) -> None:

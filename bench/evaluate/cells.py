@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.adopted import counted_as, is_adopted, read_adopted
 from bench.data.store import SegmentationStore
 from bench.device import named, peak_memory
 from bench.errors import BenchError
@@ -80,7 +81,14 @@ def _evaluate(
             raise BenchError(f"{cell.record}: trained on other data than {run.manifest}; run it again")
         # The first repetition is shown.
         pictured = kept if cell.repetition == 0 else []
-        counted = _cell(folder, cell, store, samples, pictured, settings, made_from, place, rank, world)
+        if is_adopted(cell.folder):
+            # Its predictions stayed where it was trained: it is counted, and not pictured.
+            counted = read_adopted(
+                cell.folder, asked=counted_as(run.spec), digest=cell.digest, samples=samples
+            )
+            pictured = []
+        else:
+            counted = _cell(folder, cell, store, samples, pictured, settings, made_from, place, rank, world)
         if rank:
             continue
         progress.update()
@@ -157,8 +165,7 @@ def _checked(cell: FinetuneRun) -> Record:
             f"{cell.record}: made by another study or version (digest {record.digest[:12]}, expected "
             f"{cell.digest[:12]}); run the fine-tuning again: `python -m bench run` does"
         )
-    found = sha256_file(Path(cell.weights))
-    if record.extra["weights_sha256"] != found:
+    if not is_adopted(cell.folder) and record.extra["weights_sha256"] != sha256_file(Path(cell.weights)):
         raise BenchError(
             f"{cell.weights}: these are not the weights that {cell.record} describes; run it again"
         )

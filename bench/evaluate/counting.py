@@ -73,9 +73,9 @@ def count_scenes(
                 rule: store.labels(name, rule)
                 for rule in {*settings.pixels, *([WHOLE] if settings.boundary else [])} - {"patches"}
             }
-            ids_HW, patches = _predicted(model, scene, store, name, settings, how, views, labels, found)
-            if patches is not None:
-                found["counts/patches"].append(patches)
+            ids_HW, counts = _predicted(model, scene, store, name, settings, how, views, labels)
+            for rule, counted in counts.items():
+                found[f"counts/{rule}"].append(counted)
             for width in settings.boundary:
                 edges = edge_counts(labels[WHOLE], ids_HW, how.classes, width)
                 for part in ("iou", "contour", "near"):
@@ -108,28 +108,24 @@ def _predicted(
     how: Sliding,
     views: Views,
     labels: dict[str, NDArray[np.uint8]],
-    found: dict[str, list[NDArray[np.int64]]],
-) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
-    """Predict one scene; add its counts by rule; return its ids and the counts of its patches."""
+) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.int64]]]:
+    """Predict one scene; return its class ids and its counts by pixel rule."""
     classes = how.classes
-    patches = np.zeros((classes, classes), np.int64) if "patches" in settings.pixels else None
+    patches = np.zeros((classes, classes), np.int64)
 
     def seen(top: int, left: int, logits: Tensor) -> None:
-        assert patches is not None
         height, width = logits.shape[1:]
         target = store.labels(name, WHOLE, slice(top, top + height), slice(left, left + width))
         patches[...] += confusion_on_device(target, logits.max(0).indices.to(torch.uint8), classes)
 
-    rules = [rule for rule in settings.pixels if rule != "patches"]
-    sums = {rule: np.zeros((classes, classes), np.int64) for rule in rules}
+    by_patch = "patches" in settings.pixels
+    counts = {rule: np.zeros_like(patches) for rule in settings.pixels if rule != "patches"}
     ids_HW = np.empty(scene.shape, np.uint8)
-    for rows, columns, ids in id_bands(model, scene, how, views, seen if patches is not None else None):
-        for rule in rules:
-            sums[rule] += confusion_on_device(np.ascontiguousarray(labels[rule][rows, columns]), ids, classes)
+    for rows, columns, ids in id_bands(model, scene, how, views, seen if by_patch else None):
+        for rule, sums in counts.items():
+            sums += confusion_on_device(np.ascontiguousarray(labels[rule][rows, columns]), ids, classes)
         ids_HW[rows, columns] = ids.cpu().numpy()
-    for rule in rules:
-        found[f"counts/{rule}"].append(sums[rule])
-    return ids_HW, patches
+    return ids_HW, counts | ({"patches": patches} if by_patch else {})
 
 
 def _counts(

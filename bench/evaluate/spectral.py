@@ -22,7 +22,7 @@ from bench.errors import RequestError
 from bench.seeds import seed_for
 
 Change = Callable[[Tensor], Tensor]
-"""A window [C, h, w] in stored units to the same, changed."""
+"""Pixels [..., C, h, w] in stored units to the same, changed."""
 
 
 def disturbances(
@@ -30,7 +30,7 @@ def disturbances(
 ) -> dict[str, Change]:
     """Return the disturbances that the words of a study stand for, by name: `mean/thermal`, `order2`.
 
-    `mean` and `std`: [C] in stored units, on the device of the windows. Raises RequestError for an unknown word.
+    `mean` and `std`: [C] in stored units, on the device of the pixels. Raises RequestError for an unknown word.
     """
     found: dict[str, Change] = {}
     for word in wanted:
@@ -70,17 +70,17 @@ def drawn_orders(channels: int, count: int, seed: int) -> list[tuple[int, ...]]:
 def _exchange(order: Sequence[int], mean: Tensor, std: Tensor) -> Change:
     places = torch.tensor(list(order), device=mean.device)
 
-    def change(window_CHW: Tensor) -> Tensor:
-        standard = (window_CHW - mean[:, None, None]) / std[:, None, None]
-        return standard[places] * std[:, None, None] + mean[:, None, None]
+    def change(pixels: Tensor) -> Tensor:
+        standard = (pixels - mean[:, None, None]) / std[:, None, None]
+        return standard.index_select(-3, places) * std[:, None, None] + mean[:, None, None]
 
     return change
 
 
 def _one(index: int, gain: float, shift: Tensor) -> Change:
-    def change(window_CHW: Tensor) -> Tensor:
-        changed = window_CHW.clone()
-        changed[index] = changed[index] * gain + shift[index]
+    def change(pixels: Tensor) -> Tensor:
+        changed = pixels.clone()
+        changed[..., index, :, :] = changed[..., index, :, :] * gain + shift[index]
         return changed
 
     return change

@@ -1,4 +1,4 @@
-"""Top-1 and top-5 of the pre-trained classifiers, with their input channels in several orders.
+"""Top-1 and top-5 of the pre-trained classifiers, with their input channels in several orders, and disturbed.
 
 A network pre-trained on R G B learns what red looks like; one pre-trained under shuffling cannot. Reading the
 same validation images in the natural and in other orders tells them apart. One order serves all images.
@@ -8,12 +8,15 @@ same validation images in the natural and in other orders tells them apart. One 
     random1, random2.. arrangements drawn from the seed, without replacement, among all others; with three channels
                        the four drawn are all there are. `random` is the mean over them.
 
+Beside the orders stand disturbances of one channel at a time (`bench.evaluate.spectral`): `mean/channel_2` silences
+the second channel of the natural arrangement, `gain0.5/channel_2` halves it. They are measured by top-1 alone.
+
 Each classifier reads as its arm was trained: normalised by what a channel shows or by its position, and `grey` sees
 the mean of red, green and blue in every channel, whatever the order.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,24 +25,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bench.adopted import counted_as, is_adopted, read_adopted
 from bench.data.decoding import Resize
 from bench.data.loaders import validation_images
 from bench.data.store import ClassificationStore
 from bench.data.transforms import normalise
 from bench.device import named, peak_memory
 from bench.errors import BenchError, RequestError
+from bench.evaluate.spectral import Change, disturbances
 from bench.lock import run_lock, say
 from bench.models.weights import load_model
 from bench.record import Record, atomic, read_record, receipt, sha256_file
 from bench.seeds import seed_for
 from bench.strategies import apply_plan, natural_order, statistics, strategy_order
+from bench.study.disturbances import RANDOM_ORDERS, channel_names, disturbance_names
 from bench.study.jobs import PretrainRun
 
 BATCH = 128
 """Images a forward pass; it has no part in the result."""
-
-RANDOM_ORDERS = 4
-"""Drawn arrangements that stand for `random`."""
 
 TOP = 5
 """The longer list of guesses; with so few classes that it holds them all there is only top-1."""
@@ -52,6 +55,18 @@ class Reader(NamedTuple):
     channels: int
     strategy: str
     normalise: str = "follow"
+
+
+class Sight(NamedTuple):
+    """What readers that see the same pixels have in common, and the names and forms in which they see them."""
+
+    channels: int
+    strategy: str
+    normalise: str
+    orders: dict[str, Tensor]
+    """Arrangements by name: int64 [channels]."""
+    changes: dict[str, Change]
+    """Disturbances of the natural arrangement, in stored units."""
 
 
 def arrangements(order: str, n: int, seed: int) -> dict[str, Tensor]:
@@ -99,31 +114,30 @@ def hits(
     device: torch.device,
     workers: int,
     resize: Resize = "pillow",
+    spectral: Sequence[str] = (),
     rank: int = 0,
     world: int = 1,
 ) -> dict[str, NDArray[np.bool_]]:
     """Say of each validation image whether each classifier names its class, first or among its five guesses.
 
-    Returns bool [reader, image] by name: `top1/natural`, `top5/random2` (the latter with more than five classes).
-    Images are decoded once for all of them; short side to crop / ratio, central crop; float32 arithmetic. Of
-    several processes each reads its shard and leaves the rest False.
+    Returns bool [reader, image] by name: `top1/natural`, `top5/random2` (the latter with more than five classes),
+    `top1/mean/channel_4` (of the disturbances that the words of `spectral` stand for; False for a classifier that
+    has no such channel). Images are decoded once for all of them; short side to crop / ratio, central crop; float32
+    arithmetic. Of several processes each reads its shard and leaves the rest False.
     """
     count = store.count("val")
     mean, std = torch.tensor(store.mean), torch.tensor(store.std)
-    plans = {
-        (name, n): plan
-        for n in sorted({reader.channels for reader in readers})
-        for order in orders
-        for name, plan in arrangements(order, n, seed).items()
-    }
-    tops = ("top1", "top5") if store.num_classes > TOP else ("top1",)
-    found = {
-        f"{top}/{name}": np.zeros((len(readers), count), dtype=np.bool_) for top in tops for name, _ in plans
-    }
     # Readers that see the same pixels share them.
-    alike = dict[tuple[Any, ...], list[int]]()
+    alike = dict[tuple[int, str, str], list[int]]()
     for row, reader in enumerate(readers):
-        alike.setdefault(reader[1:], []).append(row)
+        alike.setdefault((reader.channels, reader.strategy, reader.normalise), []).append(row)
+    sights = [
+        (_sight(*kind, orders, spectral, mean, std, seed, device), rows) for kind, rows in alike.items()
+    ]
+    tops = ("top1", "top5") if store.num_classes > TOP else ("top1",)
+    names = [f"{top}/{name}" for top in tops for sight, _ in sights for name in sight.orders]
+    names += [f"top1/{name}" for sight, _ in sights for name in sight.changes]
+    found = {name: np.zeros((len(readers), count), dtype=np.bool_) for name in names}
     first, stop = shard(count, rank, world)
     for images, labels in validation_images(
         store,
@@ -137,21 +151,52 @@ def hits(
         stop=stop,
     ):
         here = slice(first, first + len(images))
-        for (name, n), order in plans.items():
-            for (channels, strategy, normalise_by), rows in alike.items():
-                if channels != n:
-                    continue
-                own = strategy_order(strategy, order)
-                plan = own.expand(len(images), *own.shape)
-                inputs = normalise(apply_plan(images, plan), *statistics(plan, mean, std, normalise_by))
+        for sight, rows in sights:
+            for name, inputs in _seen(images, sight, mean, std):
                 for row in rows:
                     logits = readers[row].model(inputs)
                     found[f"top1/{name}"][row, here] = (logits.max(1).indices == labels).cpu().numpy()
-                    if len(tops) > 1:
+                    if f"top5/{name}" in found:
                         among = logits.topk(TOP, dim=1).indices == labels[:, None]
                         found[f"top5/{name}"][row, here] = among.any(1).cpu().numpy()
         first = here.stop
     return found
+
+
+def _sight(
+    channels: int,
+    strategy: str,
+    normalise_by: str,
+    orders: Sequence[str],
+    spectral: Sequence[str],
+    mean: Tensor,
+    std: Tensor,
+    seed: int,
+    device: torch.device,
+) -> Sight:
+    """Return the arrangements and disturbances of one kind of reader; `mean` and `std` are of red, green, blue."""
+    plans = {name: plan for order in orders for name, plan in arrangements(order, channels, seed).items()}
+    plan = strategy_order(strategy, natural_order(channels))[None]
+    own_mean, own_std = (value[0].to(device) for value in statistics(plan, mean, std, normalise_by))
+    changes = disturbances(spectral, channel_names(channels), own_mean, own_std, seed)
+    return Sight(channels, strategy, normalise_by, plans, changes)
+
+
+def _seen(images: Tensor, sight: Sight, mean: Tensor, std: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield name and normalised pixels [B, n, H, W] of each order, then of each disturbance of the natural one."""
+
+    def arranged(order: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        own = strategy_order(sight.strategy, order)
+        plan = own.expand(len(images), *own.shape)
+        return apply_plan(images, plan), statistics(plan, mean, std, sight.normalise)
+
+    for name, order in sight.orders.items():
+        stored, own = arranged(order)
+        yield name, normalise(stored, *own)
+    if sight.changes:
+        stored, own = arranged(natural_order(sight.channels))
+        for name, change in sight.changes.items():
+            yield name, normalise(change(stored.float()), *own)
 
 
 def shares(found: Mapping[str, NDArray[np.bool_]], row: int = 0) -> dict[str, float]:
@@ -162,6 +207,25 @@ def shares(found: Mapping[str, NDArray[np.bool_]], row: int = 0) -> dict[str, fl
         if drawn:
             values[f"{top}/random"] = float(np.mean(drawn))
     return values
+
+
+def _merged(
+    own: Mapping[str, NDArray[np.bool_]],
+    rows: Sequence[int],
+    adopted: Mapping[int, Mapping[str, NDArray[np.bool_]]],
+) -> dict[str, NDArray[np.bool_]]:
+    """Return the flags [cell, image] of all cells: `own` of the cells in `rows`, and those that were read elsewhere.
+
+    Adopted ones have the names of `correct.npz`. What a cell was not read under is False.
+    """
+    if not adopted:
+        return dict(own)
+    parts = {row: {name: flags[i] for name, flags in own.items()} for i, row in enumerate(rows)}
+    for row, held in adopted.items():
+        parts[row] = {name.replace("correct/", "top1/"): flags for name, flags in held.items()}
+    names = dict.fromkeys(name for part in parts.values() for name in part)
+    nothing = np.zeros(len(next(iter(parts[0].values()))), dtype=np.bool_)
+    return {name: np.stack([parts[row].get(name, nothing) for row in range(len(parts))]) for name in names}
 
 
 def evaluate_top1(
@@ -175,20 +239,23 @@ def evaluate_top1(
     spec: Mapping[str, Any],
     inputs: Mapping[str, str],
     names: Mapping[str, Any],
+    spectral: Sequence[str] = (),
 ) -> None:
     """Read all classifiers of one backbone in every order; write `correct.npz`, then `record.json`, to `out`.
 
-    `correct/<order>` and `top5/<order>` are bool [cell, image], images in the order of the validation split.
-    Raises BenchError, by name, for a pre-training whose record is missing or belongs to another recipe than the
-    study's.
+    `correct/<order>` and `top5/<order>` are bool [cell, image], images in the order of the validation split, and so
+    is `correct/<disturbance>` for those that the words of `spectral` stand for; the record says which numbers of
+    channels have it. Raises BenchError, by name, for a pre-training whose record is missing or belongs to another
+    recipe than the study's, and for weights that are not those of the record.
     """
     with run_lock(out):
-        _evaluate(runs, orders, out, device, workers, digest, spec, inputs, names)
+        _evaluate(runs, orders, spectral, out, device, workers, digest, spec, inputs, names)
 
 
 def _evaluate(
     runs: Sequence[PretrainRun],
     orders: Sequence[str],
+    spectral: Sequence[str],
     out: Path,
     device: str,
     workers: int,
@@ -200,7 +267,12 @@ def _evaluate(
     began = time.monotonic()
     place = torch.device(device)
     manifest = sha256_file(Path(runs[0].manifest))
-    cells, readers = [], []
+    cells, readers, read, adopted = (
+        list[dict[str, Any]](),
+        list[Reader](),
+        list[int](),
+        dict[int, Mapping[str, NDArray[np.bool_]]](),
+    )
     for run in runs:
         record = read_record(Path(run.record))
         written = record.digest
@@ -211,12 +283,20 @@ def _evaluate(
             )
         if record.extra["manifest_sha256"] != manifest:
             raise BenchError(f"{run.record}: trained on other data than {run.manifest}; run it again")
-        model, held = load_model(Path(run.weights))
-        if held["digest"] != run.digest:
-            raise BenchError(
-                f"{run.weights}: weights and record are of two runs; run this pre-training again"
+        if is_adopted(run.folder):
+            adopted[len(cells)] = read_adopted(
+                run.folder, asked=counted_as(spec), digest=run.digest, samples=()
             )
-        readers.append(Reader(model.to(place), run.channels, run.strategy, run.normalise))
+        else:
+            model, held = load_model(Path(run.weights))
+            if held["digest"] != run.digest or record.extra["weights_sha256"] != sha256_file(
+                Path(run.weights)
+            ):
+                raise BenchError(
+                    f"{run.weights}: weights and record are of two runs; run this pre-training again"
+                )
+            read.append(len(cells))
+            readers.append(Reader(model.to(place), run.channels, run.strategy, run.normalise))
         cells.append(
             {
                 "label": run.label,
@@ -238,10 +318,28 @@ def _evaluate(
         device=place,
         workers=workers,
         resize=recipe.resize,
+        spectral=spectral,
     )
-    metrics = {str(row): shares(found, row) for row in range(len(cells))}
-    for cell, values in zip(cells, metrics.values(), strict=True):
-        words = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+    found = _merged(found, read, adopted)
+    counts = sorted({run.channels for run in runs})
+    # Which numbers of channels have each disturbance: only these classifiers were read so.
+    disturbed: dict[str, list[int]] = {}
+    for n in counts:
+        for name in disturbance_names(spectral, channel_names(n)):
+            disturbed.setdefault(name, []).append(n)
+    metrics = {}
+    for row, (run, cell) in enumerate(zip(runs, cells, strict=True)):
+        own = {
+            name: flags
+            for name, flags in found.items()
+            if run.channels in disturbed.get(name.removeprefix("top1/"), counts)
+        }
+        metrics[str(row)] = values = shares(own, row)
+        words = ", ".join(
+            f"{name} {value:.4f}"
+            for name, value in values.items()
+            if name.removeprefix("top1/") not in disturbed
+        )
         say(f"{cell['label']} seed {cell['seed']}: {words}")
     (out / "record.json").unlink(missing_ok=True)
     arrays: dict[str, Any] = {name.replace("top1/", "correct/"): flags for name, flags in found.items()}
@@ -259,14 +357,19 @@ def _evaluate(
         ),
         extra={
             "cells": cells,
-            "orders": [name.removeprefix("top1/") for name in found if name.startswith("top1/")],
+            "orders": [
+                name
+                for name in (key.removeprefix("top1/") for key in found if key.startswith("top1/"))
+                if name not in disturbed
+            ],
+            "disturbances": disturbed,
             "arrangements": {
                 str(n): {
                     name: plan.tolist()
                     for order in orders
                     for name, plan in arrangements(order, n, runs[0].root_seed).items()
                 }
-                for n in sorted({run.channels for run in runs})
+                for n in counts
             },
         },
     ).write(out / "record.json")

@@ -4,7 +4,9 @@ The rules say the same to Snakemake; a test holds the counts together, before an
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from bench.adopted import is_adopted
 from bench.study.outputs import DATA_FIGURES, compare_tables, data_names, figure_names, table_names
 from bench.study.runs import Runs
 
@@ -41,6 +43,8 @@ def requested(consumer: Node, made: Node) -> list[str]:
     if made.rule not in REQUESTED:
         return list(made.outputs)
     wanted = REQUESTED[made.rule].get(consumer.rule, ("weights.safetensors", "record.json"))
+    if consumer.rule in ("evaluate", "top1") and is_adopted(Path(made.outputs[-1]).parent):
+        wanted = ("record.json",)
     return [path for path in made.outputs if path.endswith(wanted)]
 
 

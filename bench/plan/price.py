@@ -11,6 +11,7 @@ from bench.data.patches import patch_windows
 from bench.errors import BenchError
 from bench.plan.calibration import Calibration, Measured, case_of
 from bench.plan.published import DEVICE, SOURCE, published
+from bench.study.disturbances import RANDOM_ORDERS, channel_names, disturbance_names
 from bench.study.jobs import EvaluateRun, FinetuneRun, PretrainRun
 from bench.study.runs import Runs
 
@@ -87,11 +88,18 @@ def prices(runs: Runs, calibration: Calibration | None) -> Prices:
         if windows is None:
             lacking[f"{counts.dataset}: how much is predicted is known once it is prepared"] = None
         window = runs.study.evaluate[counts.dataset].window
-        found[counts.folder] = _prediction([measured(run, window) for run in counts.finetunings], windows)
+        networks = [(measured(run, window), windows) for run in counts.finetunings]
+        found[counts.folder] = _prediction(networks)
     for read in runs.classifiers:
-        views = None if images is None else images["val"] * len(runs.study.orders)
-        networks = [measured(run, run.recipe.crop) for run in read.pretrainings if run.published is None]
-        found[read.folder] = _prediction(networks, views)
+        networks = [
+            (
+                measured(run, run.recipe.crop),
+                None if images is None else images["val"] * views_of(runs, run.channels),
+            )
+            for run in read.pretrainings
+            if run.published is None
+        ]
+        found[read.folder] = _prediction(networks)
     device, source = DEVICE, SOURCE
     if calibration is not None:
         on_cpu = calibration.device == "cpu"
@@ -113,12 +121,13 @@ def _training(held: Measured | None, steps: int | None, batch: int) -> Price:
     return Price(seconds=seconds, disk=disk, memory=held.memory)
 
 
-def _prediction(held: list[Measured | None], views: int | None) -> Price:
-    if views is None or any(one is None for one in held):
+def _prediction(networks: list[tuple[Measured | None, int | None]]) -> Price:
+    """Return the price of so many forward passes of each network."""
+    known = [(one, passes) for one, passes in networks if one is not None and passes is not None]
+    if len(known) < len(networks):
         return Price()
-    known = [one for one in held if one is not None]
-    memory = [one.predicted_memory for one in known if one.predicted_memory is not None]
-    seconds = sum(one.predicted_per_image for one in known) * views
+    memory = [one.predicted_memory for one, _ in known if one.predicted_memory is not None]
+    seconds = sum(one.predicted_per_image * passes for one, passes in known)
     return Price(seconds=seconds, memory=max(memory, default=None))
 
 
@@ -130,11 +139,23 @@ def _photographs(runs: Runs) -> dict[str, int] | None:
         return {name: int(splits[name]["count"]) for name in ("train", "val")}
     except (BenchError, KeyError, TypeError):
         pass
-    if study.miniature is not None:
-        mini = study.miniature
-        return {"train": mini.train_images * len(CLASSES), "val": mini.val_images * len(CLASSES)}
-    entry = CATALOG.get(data.source)
-    return dict(entry.expected_counts) if entry is not None and entry.expected_counts else None
+    entry, mini = CATALOG.get(data.source), study.miniature
+    if mini is not None:
+        found = {"train": mini.train_images * len(CLASSES), "val": mini.val_images * len(CLASSES)}
+    elif entry is not None and entry.expected_counts:
+        found = dict(entry.expected_counts)
+    else:
+        return None
+    if (share := study.pretrain_data.holdout) is None:
+        return found
+    aside = round(share * found["train"])
+    return {"train": found["train"] - aside, "val": aside}
+
+
+def views_of(runs: Runs, channels: int) -> int:
+    """Return how often a classifier of so many channels reads each validation image: orders and disturbances."""
+    orders = sum(RANDOM_ORDERS if order == "random" else 1 for order in runs.study.orders)
+    return orders + len(disturbance_names(runs.study.spectral, channel_names(channels)))
 
 
 def windows_of(runs: Runs, run: EvaluateRun) -> int | None:
@@ -149,7 +170,7 @@ def windows_of(runs: Runs, run: EvaluateRun) -> int | None:
     ]
     whole, scenes = sum(windows), sum(shapes.values())
     views = len(settings.scales) * (2 if settings.flip else 1)
-    probes = sum(int(word.split(":")[1]) if word.startswith("orders:") else 1 for word in settings.spectral)
+    probes = len(disturbance_names(settings.spectral, runs.study.datasets[run.dataset].channels))
     probed = min(settings.spectral_samples or scenes, scenes)
     return round(whole * (views + probes * probed / scenes))
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from bench.plan.graph import TARGETS, Node, graph, requested
 from bench.plan.reasons import stored, why_stale
+from bench.study.files import files_changed
 from bench.study.runs import Runs
 
 Kind = Literal["done", "missing", "stale", "upstream"]
@@ -24,13 +25,19 @@ class State:
 def states(runs: Runs) -> dict[str, State]:
     """Return the state of every job by its name, as `bench run` will find it.
 
-    A job whose result is stale runs, and all that follows from it. What is missing runs where something that runs, or
+    A job whose result is stale runs, and all that follows from it: another digest, or for an acquisition other files of
+    the user's (names, sizes, times), as Snakemake remembers them. What is missing runs where something that runs, or
     the study itself, needs it: a pre-training whose weights were removed after all its fine-tunings is not missed.
     """
     nodes = graph(runs)
     asked = _asked(runs)
     found: dict[str, State] = {}
     lacking: set[str] = set()
+    for data in (runs.pretrain_data, *runs.target_data.values()):
+        if files_changed(runs.study, data):
+            found[f"acquire/{data.name}"] = State(
+                "stale", "the files in BENCH_DATA are others than they were"
+            )
     for name, node in nodes.items():
         last = Path(node.outputs[-1])
         if node.digest is not None and last.exists():

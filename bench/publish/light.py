@@ -23,7 +23,7 @@ from bench.publish.page import write_page
 from bench.publish.privacy import machine_names, refuse_private
 from bench.publish.regenerate import STUDY_FILE, regenerate
 from bench.record import read_record, sha256_file, write_json
-from bench.report import losses
+from bench.report import discussion, losses
 from bench.report.examples import FILE as EXAMPLES
 from bench.report.examples import drawn
 from bench.stats.stage import require_fresh
@@ -81,6 +81,8 @@ def _copy(runs: Runs, study_file: Path, folder: Path) -> None:
     trained: list[PretrainRun | FinetuneRun] = [*runs.pretrainings, *runs.finetunings]
     for job in (*trained, *runs.evaluations, *runs.classifiers):
         _copy_job(job, folder / _below(runs, job))
+    if (words := discussion.path_of(runs.study)) is not None:
+        shutil.copyfile(words, folder / discussion.FILE)
     (folder / "compare").mkdir()
     shutil.copyfile(Path(runs.root, "compare", "record.json"), folder / "compare" / "record.json")
     curves = {
@@ -125,8 +127,15 @@ def _copy_job(job: Job, folder: Path) -> None:
 
 
 def light_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest without the files of its samples, and with many sources summed up as one digest."""
+    """Return a manifest without the files of its samples, and with many sources summed up as one digest.
+
+    Of the samples it keeps the unit of each that is evaluated.
+    """
     light = {key: value for key, value in manifest.items() if key != "samples"}
+    if manifest.get("samples"):
+        # What the statistics resample, by the evaluated samples in their order.
+        split = manifest["splits"][manifest["evaluation_split"]]
+        light["units"] = [manifest["samples"][name]["unit"] for name in split]
     sources = manifest["sources"]
     if len(sources) > SOURCES:
         text = json.dumps(sources, sort_keys=True).encode()

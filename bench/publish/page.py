@@ -5,9 +5,12 @@ from pathlib import Path
 from bench.publish.lighter import WORDS, left_out
 from bench.publish.regenerate import published_study
 from bench.record import write_text
+from bench.report.discussion import FILE, read_discussion
 from bench.report.numbers import read_numbers
 from bench.report.tables import main_table, settings_of
 from bench.study.outputs import figure_names, table_names
+
+MARKS = {"heading": "### ", "paragraph": "", "item": "- "}
 
 
 def write_page(folder: Path) -> Path:
@@ -19,6 +22,9 @@ def write_page(folder: Path) -> Path:
     shown = [name for name in figure_names(study) if (folder / "figures" / f"{name}.png").is_file()]
     figures = ", ".join(f"[{name}](figures/{name}.png)" for name in shown)
     absent = "; ".join(WORDS[name] for name in left_out(folder))
+    words = read_discussion(path if (path := folder / FILE).is_file() else None)
+    said = "".join(f"{MARKS[block.kind]}{block.text}\n\n" for block in words)
+    discussion = f"## Discussion\n\n{said}" if said else ""
     lacking = f"Left out, so that the record stays small: {absent}.\n\n" if absent else ""
     text = f"""# {study.title}
 
@@ -30,7 +36,7 @@ data. `bench publish` writes this folder, no rule of the workflow does, and no r
 {settings_of(main_table(numbers))["md"]}
 ![Gains](figures/forest.png)
 
-Tables: {tables}.
+{discussion}Tables: {tables}.
 
 Figures: {figures}.
 

@@ -19,6 +19,7 @@ from bench.report.tables import write_tables
 from bench.stats.classifiers import ExpectedClassifier
 from bench.stats.compare import compare
 from bench.stats.scores import ExpectedCell
+from bench.stats.stated import Stated
 from bench.study.reading import load_study
 from bench.study.schema import Study
 
@@ -85,6 +86,7 @@ def recompare(study: Study, folder: Path, out: Path, *, paper: Path | None = Non
             records=records_of(folder, "pretrain", "finetune"),
             factors=study.factors,
             named=study.named,
+            stated=Stated(study),
             context=context if context.is_file() else None,
         )
     for path in sorted((folder / CARRIED).glob("*.csv")):

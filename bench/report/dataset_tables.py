@@ -13,6 +13,8 @@ from bench.report.numbers import Numbers, backbone_label, class_scores, dataset_
 Place = tuple[str, str]
 """Backbone and arm of a column; the arm is `GAIN` in the column of the gain over the deciding baseline."""
 GAIN = ""
+CONVENTIONS = ("mIoU", "mF1", "OA")
+"""Metrics in the order of their rows."""
 
 
 def dataset_table(numbers: Numbers, dataset: str, classes: pd.DataFrame) -> Table:
@@ -71,7 +73,7 @@ def dataset_table(numbers: Numbers, dataset: str, classes: pd.DataFrame) -> Tabl
         breaks=breaks,
         notes=(
             f"gain: {compare.treatment} minus {compare.primary}, the baseline declared before the runs. "
-            f"{numbers.setting} SD: ddof = 1.{of_paper}",
+            f"{numbers.setting_of(dataset)} SD: ddof = 1.{of_paper}",
             "n/a: the class has no target and no predicted pixel in the whole split, or one value has no spread.",
             *numbers.marks_notes(cell.mark for row in rows for cell in row),
         ),
@@ -116,8 +118,21 @@ def conventions_table(numbers: Numbers) -> Table:
     primary = scores.groupby(keys, sort=False)["primary"].any()
     gained = only(numbers.comparisons, baseline=compare.primary, treatment=compare.treatment)
     gains_of = {tuple(row[key] for key in keys): row for _, row in gained.iterrows()}
-    order = {name: i for i, name in enumerate([*study.datasets, *study.backbones])}
-    for key in sorted(primary.index, key=lambda key: (order.get(key[0], -1), order.get(key[1], -1))):
+    places = [*study.datasets, *study.backbones]
+
+    def order(key: tuple[str, ...]) -> tuple[object, ...]:
+        dataset, backbone, pixels, classes, metric = key
+        rules = study.evaluate[dataset].pixels if dataset in study.evaluate else ()
+        return (
+            *(
+                (name not in places, places.index(name) if name in places else 0)
+                for name in (dataset, backbone)
+            ),
+            (rules.index(pixels) if pixels in rules else len(rules), classes != "all", classes),
+            CONVENTIONS.index(metric) if metric in CONVENTIONS else len(CONVENTIONS),
+        )
+
+    for key in sorted(primary.index, key=order):
         names = [dataset_label(study, key[0]), backbone_label(key[1]), *map(str, key[2:])]
         cells = [*map(Cell, names), *(Cell(percent(means.get((*key, arm), math.nan))) for arm in study.named)]
         item = gains_of.get(key)

@@ -60,6 +60,12 @@ def read_examples(
 
 def _words(label: str, sample: str, role: str, gain: float | None) -> list[str]:
     """Return the lines beside a row of panels."""
+    if gain is not None:
+        # Where the treatment never loses, the scene of its largest loss is that of its smallest gain.
+        if role == "largest loss" and gain >= 0:
+            role = "smallest gain"
+        elif role == "largest gain" and gain < 0:
+            role = "smallest loss"
     found = f"{role} {percent(gain, signed=True)}" if gain is not None else role
     return [label, *filter(None, [found]), short(sample)]
 

@@ -58,7 +58,7 @@ def forest(
         for row in range(1, len(cells)):
             if cells[row][0] != cells[row - 1][0]:
                 axes.axhline(row - 0.5, color="#BBBBBB", linewidth=0.6)
-        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
         axes.set_yticks(range(len(cells)), _row_labels(cells))
         axes.set_ylim(len(cells) - 0.5, -0.65)
         axes.tick_params(axis="y", length=0)
@@ -210,7 +210,7 @@ def _class_gains(
             if item["class"] in classes:
                 shown = pd.Series({**item, "decides": True})
                 _gain(axes, shown, classes.index(item["class"]), TREATMENT, "o")
-        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
         axes.set_xlim(-reach, reach)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
@@ -227,8 +227,13 @@ def top1(frame: pd.DataFrame, *, title: str, stamp: str = "", note: str = "") ->
     backbones, orders = list(dict.fromkeys(frame["backbone"])), list(dict.fromkeys(frame["order"]))
     shades = dict(zip(orders, ("#0072B2", "#E69F00", "#56B4E9"), strict=False))
     hatches = arm_marks(orders, HATCHES)
-    figure = new_figure(FULL_WIDTH, 2.4)
     width, reach = 0.8 / len(orders), 100 * float(frame["value"].max())
+    most = max(frame[frame["backbone"] == backbone]["group"].nunique() for backbone in backbones)
+    # Inches that a group has: its name stands on two lines, or turned where it is too narrow for that.
+    turned = (FULL_WIDTH - 0.5) / len(backbones) / most < 0.055 * max(
+        len(line) for group in frame["group"] for line in group.split("\n")
+    )
+    figure = new_figure(FULL_WIDTH, 3.8 if turned else 2.4)
     with matplotlib.rc_context(RC):
         panels = figure.subplots(1, len(backbones), sharey=True, squeeze=False)[0]
         for axes, backbone in zip(panels, backbones, strict=True):
@@ -248,12 +253,19 @@ def top1(frame: pd.DataFrame, *, title: str, stamp: str = "", note: str = "") ->
                 for x, mean, top in zip(places, means, tops, strict=True):
                     if np.isfinite(mean):
                         # Above the highest dot: a number is not struck through.
-                        axes.text(x, top + 0.03 * reach, f"{mean:.1f}", ha="center", va="bottom", size=6.2)
-            axes.set_xticks(range(len(groups)), groups)
+                        axes.text(
+                            x, top + 0.03 * reach, f"{mean:.1f}", ha="center", va="bottom", size=6.2,
+                            rotation=90 if turned else 0,
+                        )  # fmt: skip
+            if turned:
+                names = [group.replace("\n", ", ") for group in groups]
+                axes.set_xticks(range(len(groups)), names, rotation=50, ha="right", rotation_mode="anchor")
+            else:
+                axes.set_xticks(range(len(groups)), groups)
             axes.set_title(backbone)
             axes.grid(axis="x", visible=False)
         panels[0].set_ylabel("top-1 in %")
-        panels[0].set_ylim(0, min(108.0, 1.13 * reach))
+        panels[0].set_ylim(0, min(108.0, 1.13 * reach) if not turned else 1.16 * reach)
         handles = [
             Patch(facecolor=shades.get(order, INK), hatch=hatches[order], edgecolor="white", linewidth=0,
                   label=f"{order} channel order")
@@ -261,6 +273,17 @@ def top1(frame: pd.DataFrame, *, title: str, stamp: str = "", note: str = "") ->
         ]  # fmt: skip
     labels = [str(handle.get_label()) for handle in handles]
     dress(figure, title=title, stamp=stamp, note=note, handles=handles, columns=legend_columns(labels))
+    return figure
+
+
+def nothing(words: str, *, title: str, stamp: str = "") -> Figure:
+    """Return a figure that says in words why it shows nothing."""
+    figure = new_figure(FULL_WIDTH, 0.6)
+    with matplotlib.rc_context(RC):
+        axes = figure.subplots()
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, words, ha="center", va="center", size=8, color="#444444")
+    dress(figure, title=title, stamp=stamp)
     return figure
 
 
@@ -280,7 +303,9 @@ def curves(
     """
     rows, columns = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
     lines = [line for line in colours if (frame["line"] == line).any()]
-    styles: dict[str, Any] = dict(zip(lines, DASHES * len(lines), strict=False))
+    # Colours come round after as many lines as there are dashes: then the dashes shift by one.
+    turns = [(number + number // len(DASHES)) % len(DASHES) for number in range(len(lines))]
+    styles: dict[str, Any] = {line: DASHES[turn] for line, turn in zip(lines, turns, strict=True)}
     figure = new_figure(FULL_WIDTH, 0.25 + 1.5 * len(rows))
     with matplotlib.rc_context(RC):
         panels = figure.subplots(len(rows), len(columns), sharex="row", sharey="row", squeeze=False)

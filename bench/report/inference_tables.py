@@ -17,6 +17,8 @@ OPTIONAL = {
     "ranks": "arm average_rank best_in blocks p_friedman critical_difference statement",
     "posthoc": "first second rank_difference critical_difference",
     "classes": "dataset backbone treatment baseline metric estimate low high p_holm",
+    "subsets": "dataset backbone subset treatment baseline metric treatment_value baseline_value estimate low high "
+    "units",
 }
 """Columns that are read of files that hold no row where the study has nothing to say, or that are not there."""
 
@@ -39,7 +41,7 @@ def read_optional(compare: Path, name: str) -> pd.DataFrame:
 def declared_tests_table(numbers: Numbers, tests: pd.DataFrame) -> Table:
     """Return every test that the study declared, by the question it asks."""
     rows = []
-    for _, row in tests.iterrows():
+    for _, row in numbers.by_place(tests).iterrows():
         names = [dataset_label(numbers.study, str(row["dataset"])), backbone_label(str(row["backbone"]))]
         words = [*names, str(row["baseline"]), str(row["test"]), str(row["question"])]
         exact, reachable = (_flag(row[name]) for name in ("exact", "reachable"))
@@ -68,7 +70,8 @@ def declared_tests_table(numbers: Numbers, tests: pd.DataFrame) -> Table:
         rows=tuple(rows),
         notes=(
             "Not corrected; the comparisons carry Holm's correction. Smallest p: what this design could give at best; "
-            "reachable: whether that lies below the first threshold. Tests of different questions are no alternatives.",
+            f"reachable: whether that lies below {numbers.study.compare.level:g}. Tests of different questions are no "
+            "alternatives.",
         ),
     )
 
@@ -76,7 +79,7 @@ def declared_tests_table(numbers: Numbers, tests: pd.DataFrame) -> Table:
 def power_table(numbers: Numbers, power: pd.DataFrame) -> Table:
     """Return what would decide each gain: power as it stands, and the seeds or units wanted for 80 %."""
     rows = []
-    for _, row in power.iterrows():
+    for _, row in numbers.by_place(power).iterrows():
         names = [dataset_label(numbers.study, str(row["dataset"])), backbone_label(str(row["backbone"]))]
         words = [*names, str(row["baseline"]), str(row["claim"])]
         here = [percent(row["assumed"], signed=True), _whole(row["seeds"]), _whole(row["units"])]
@@ -132,12 +135,18 @@ def ranks_table(numbers: Numbers, ranks: pd.DataFrame, posthoc: pd.DataFrame) ->
         title=numbers.titled("Mean rank of each arm on the headline metric, 1 the best."),
         columns=("Arm", "Mean rank", "Best in", "Cells"),
         keys=1,
-        rows=tuple(tuple(map(Cell, row)) for row in sorted(rows, key=lambda row: (row[1], row[0]))),
+        rows=tuple(tuple(map(Cell, row)) for row in sorted(rows, key=_by_rank)),
         notes=(
             "A cell is a dataset and backbone on which every arm ran. Ranks say nothing about the size of a gain.",
             *notes,
         ),
     )
+
+
+def _by_rank(row: tuple[str, ...]) -> tuple[bool, float, str]:
+    """Sort arms by mean rank as a number, those without one last, then by name."""
+    ranked = row[1] != NONE
+    return not ranked, float(row[1]) if ranked else 0.0, row[0]
 
 
 def _whole(value: Any) -> str:

@@ -1,6 +1,7 @@
 """From files to figures for what is measured beyond the headline: edges, spectra, confusion, gains by class."""
 
 import lzma
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,9 @@ from bench.report.extra_tables import arms_of, disturbance_words, probe_order, r
 from bench.report.formats import only
 from bench.report.heatmaps import confusions
 from bench.report.numbers import Numbers, backbone_label, dataset_label
-from bench.report.style import arm_colours
+from bench.report.style import BASELINES, TREATMENT, arm_colours
+from bench.stats.measures import PLAIN, parts_of
+from bench.study.disturbances import channel_names
 
 
 def spectral_plate(numbers: Numbers, compare: Path) -> Figure:
@@ -42,6 +45,44 @@ def spectral_plate(numbers: Numbers, compare: Path) -> Figure:
         stamp=numbers.stamp,
         note="Markers: mean over repetitions; dots: single runs; thin line: the arm's score as it is. Same scenes "
         f"throughout, evenly spaced in the split. Silenced: the channel holds its mean. {numbers.runs}.",
+    )
+
+
+def classifier_plate(numbers: Numbers) -> Figure:
+    """Return the robustness curves of the pre-trained classifiers: a row of panels a number of channels."""
+    study, frame = numbers.study, numbers.top1
+    frame = frame[(frame["order"] == "natural") | frame["order"].str.contains("/", regex=False)]
+    frame = frame[frame["backbone"].isin(study.backbones)]
+    if not frame["order"].str.contains("/", regex=False).any():
+        raise BenchError(
+            f"study {study.study}: top1.csv has no disturbed channel to draw though the study asks for some; "
+            "evaluate the classifiers and compare again"
+        )
+    kinds = [(PLAIN, "") if order == "natural" else parts_of(order) for order in frame["order"]]
+    channels = channel_names(int(frame["channels"].max()))
+    label = frame["label"] if "label" in frame else frame["strategy"]
+    place = [
+        (count, list(study.backbones).index(backbone), probe_order(*kind, channels))
+        for count, backbone, kind in zip(frame["channels"], frame["backbone"], kinds, strict=True)
+    ]
+    drawn = pd.DataFrame({
+        "dataset": [f"n = {count}" for count in frame["channels"]],
+        "backbone": [backbone_label(name) for name in frame["backbone"]],
+        "arm": [re.sub(r"-\d+ch$", "", name) for name in label],
+        "disturbance": [disturbance_words(*kind) for kind in kinds],
+        "metric": "top-1",
+        "value": frame["value"].to_numpy(),
+    }).iloc[sorted(range(len(place)), key=place.__getitem__)]  # fmt: skip
+    arms = sorted(dict.fromkeys(drawn["arm"]), key=lambda arm: arm != "rgb")
+    palette = (BASELINES[0], TREATMENT, *BASELINES[1:])
+    return robustness.spectral(
+        drawn,
+        arms,
+        dict(zip(arms, palette * len(arms), strict=False)),
+        title="Pre-trained classifiers under disturbed channels",
+        stamp=numbers.stamp,
+        note="Channels of the natural arrangement R G B R G, one disturbed at a time. Markers: mean over pre-training "
+        "seeds; dots: single runs; thin line: top-1 as it is. Silenced: the channel holds its mean. Validation images.",
     )
 
 
@@ -104,6 +145,8 @@ def confusion_plate(numbers: Numbers, results: Path, dataset: str) -> Figure:
     maps, backbones, classes = list[list[NDArray[np.int64]]](), list[str](), list[str]()
     for backbone in study.backbones:
         folder = results / "evaluate" / dataset / backbone
+        if (dataset, backbone) not in study.places:
+            continue
         if numbers.partial and not (folder / "record.json").exists():
             continue
         extra = read_record(folder / "record.json").extra

@@ -46,24 +46,29 @@ def top1_table(numbers: Numbers) -> Table:
         keys=2,
         rows=tuple(rows),
         notes=(
-            "Mean over pre-training seeds; last weights; validation images; no interval is given here: the claim "
-            "about the drop has one among the claims. Drop: rgb minus this pre-training, in natural order.",
+            f"Mean over pre-training seeds; {numbers.classifier_weights}; validation images; no interval is given "
+            "here: the claim about the drop has one among the claims. Drop: rgb minus this pre-training, in natural "
+            "order.",
             *published,
         ),
     )
 
 
 def cost_table(numbers: Numbers, cost: pd.DataFrame) -> Table:
-    """Return time, memory and, where it was measured, energy by stage and device.
+    """Return time, memory and, where they were measured, the device's memory and energy by stage and device.
 
     Not reproducible to the byte from another run: it holds clock time.
     """
     energy = "energy_joules" in cost and cost["energy_joules"].notna().any()
+    memory = "peak_device_memory_bytes" in cost and cost["peak_device_memory_bytes"].notna().any()
     rows = []
     for (stage, device), group in cost.groupby(["stage", "device"], sort=False, dropna=False):
         seconds, peak = group["wall_seconds"], group["peak_memory_bytes"]
         words = [str(stage), str(device), str(len(group)), f"{seconds.sum():.1f}", f"{seconds.max():.1f}"]
         words.append(NONE if peak.isna().all() else f"{peak.max() / 2**20:.0f}")
+        if memory:
+            most = group["peak_device_memory_bytes"].max()
+            words.append(NONE if pd.isna(most) else f"{most / 2**20:.0f}")
         if energy:
             joules = group["energy_joules"].sum(min_count=1)
             words.append(NONE if pd.isna(joules) else f"{joules / 3.6e6:.3f}")
@@ -78,12 +83,14 @@ def cost_table(numbers: Numbers, cost: pd.DataFrame) -> Table:
             "Wall s, sum",
             "Wall s, longest",
             "Peak MiB",
+            *(("Device MiB",) * bool(memory)),
             *(("kWh",) * bool(energy)),
         ),
         keys=2,
         rows=tuple(rows),
         notes=(
             "Wall time and peak memory as the jobs' receipts give them; jobs may have run beside each other."
+            + (" Device MiB: the most that a job held on its device." if memory else "")
             + ("" if energy else " Energy was not measured."),
         ),
     )

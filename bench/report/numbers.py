@@ -102,7 +102,6 @@ class Numbers:
     top1: pd.DataFrame
     partial: bool = False
     """True where runs are missing and the caller accepted that."""
-    selection: str = "last weights"
     identical: tuple[str, ...] = ()
     """Datasets on which runs of different settings gave bit-identical counts."""
 
@@ -133,6 +132,31 @@ class Numbers:
         scope = "for one pre-training"
         return scope if self.comparisons["statement"].str.startswith(scope).any() else ""
 
+    @cached_property
+    def selection(self) -> str:
+        """Which weights of a fine-tuning are evaluated, in words: the last, or those chosen on a held-out part."""
+        recipes = self.study.finetune
+        chosen = [name for name in recipes if any(r.select == "best-val" for r in recipes[name].values())]
+        if not chosen:
+            return "last weights"
+        best = "the weights that are best on a held-out part of the training data"
+        if len(chosen) == len(recipes):
+            return best
+        return f"last weights, on {', '.join(dataset_label(self.study, name) for name in chosen)} {best}"
+
+    @cached_property
+    def classifier_weights(self) -> str:
+        """Which weights of a pre-training are evaluated and handed on, in words: the last, or their running average."""
+        recipes = self.study.pretrain
+        averaged = [
+            name for name in recipes if recipes[name].ema is not None and recipes[name].hand_on == "average"
+        ]
+        if not averaged:
+            return "last weights"
+        if len(averaged) == len(recipes):
+            return "running average of the weights"
+        return f"last weights, of {', '.join(map(backbone_label, averaged))} their running average"
+
     @property
     def runs(self) -> str:
         """Repetitions and selection, as a sentence without its stop."""
@@ -141,12 +165,17 @@ class Numbers:
 
     @property
     def setting(self) -> str:
-        """The sentence under every table with intervals: repetitions, selection, level, statement."""
+        """The sentence under every table with intervals: repetitions, selection, level, statement, alarms."""
+        return self.setting_of(*self.study.datasets)
+
+    def setting_of(self, *datasets: str) -> str:
+        """Return the same for a table or figure of some datasets alone: the alarms of others are not its matter."""
         level = f"{100 * (1 - self.study.compare.level):g} % intervals"
         text = f"{self.runs}; {level}{f' {self.statement}' if self.statement else ''}."
-        if not self.identical:
+        alarmed = [name for name in self.identical if name in datasets]
+        if not alarmed:
             return text
-        where = ", ".join(dataset_label(self.study, name) for name in self.identical)
+        where = ", ".join(dataset_label(self.study, name) for name in alarmed)
         return (
             f"{text} ALARM: runs of different settings gave bit-identical counts on {where} (compare/alarms.csv): "
             "a setting without effect, or networks that learned nothing; do not build on these gains."
@@ -156,6 +185,13 @@ class Numbers:
     def level_name(self) -> str:
         """The heading of a column of intervals: `95 % interval`."""
         return f"{100 * (1 - self.study.compare.level):g} % interval"
+
+    def by_place(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return rows in the study's order of datasets, backbones and (their column `baseline`) arms."""
+        names = [*self.study.datasets, *self.study.backbones, *self.study.arms]
+        order = {name: i for i, name in enumerate(names)}
+        keys = [name for name in ("dataset", "backbone", "baseline") if name in frame.columns]
+        return frame.sort_values(keys, key=lambda column: column.map(order), kind="stable")
 
     def titled(self, text: str) -> str:
         """Return a table's title with the scale before it."""

@@ -92,11 +92,12 @@ def claim_texts(claim: "pd.Series[Any]", dataset: str, backbone: str) -> dict[st
     value = float(claim["value"])
     signed = kind in ("gain", "ordering")
     paper = [percent(float(claim[name]), signed=signed) for name in ("paper_low", "paper_high")]
+    order = metric.removeprefix("top1/")
     what = {
         "absolute": metric,
         "gain": f"gain in {metric}",
         "drop": "drop of top-1",
-        "ordering": "lead, reversed",
+        "ordering": f"lead in {metric}" if order == metric else f"lead, {order}",
     }
     whose = {"best": "best backbone", "average": "mean of backbones"}.get(backbone, backbone)
     ends = "no interval" if pd.isna(low) or pd.isna(high) else f"{percent(low)} to {percent(high)}"

@@ -18,6 +18,7 @@ from bench.catalog.index import CATALOG
 from bench.errors import BenchError
 from bench.record import atomic, write_json
 from bench.report import protocol
+from bench.report.discussion import path_of, read_discussion
 from bench.report.layout import Table
 from bench.report.numbers import Numbers, backbone_label, dataset_label, gains, read_numbers, read_table
 from bench.report.overview import counted
@@ -100,10 +101,14 @@ def report_content(numbers: Numbers, compare: Path, study_file: Path | None = No
         "backbones": [protocol.backbone_words(name, backbone) for name, backbone in study.backbones.items()],
         "arms": [{"name": name, "words": protocol.arm_words(arm)} for name, arm in study.arms.items()],
         "pretraining": protocol.pretraining(study),
+        "selection": f"{numbers.selection[:1].upper()}{numbers.selection[1:]}; no test image selects anything.",
+        "orders": " and in ".join(study.orders),
         "tables": {table.name: _table(table) for table in all_tables(numbers, compare)},
         "figures": {kind: _each(study, kind) for kind in ("per_class", "confusion", "pictures")},
         "measured": measured(study),
+        "disturbed": bool(study.spectral),
         "statements": _statements(numbers),
+        "discussion": [block._asdict() for block in read_discussion(path_of(study))],
         "alarms": _alarms(compare / "alarms.csv"),
         "notes": _notes(compare / "notes.csv"),
         "ledger": (ledger := protocol.ledger(study_file)),
@@ -142,11 +147,20 @@ def _notes(path: Path) -> list[str]:
     sentences = []
     for kind, rows in frame.groupby("kind", sort=False):
         values = ", ".join(
-            f"{str(row['value'])[:40]} ({row['runs'].count(';') + 1} runs)" for _, row in rows.iterrows()
+            f"{str(row['value'])[:80]} ({_count(str(row['runs']).count(';') + 1, 'run')})"
+            for _, row in rows.iterrows()
         )
-        reason = rows["reason"].iloc[0].rstrip(".")
-        sentences.append(f"The runs differ in {kind}: {values}{f'. {reason}' if reason else ''}.")
+        reason = str(rows["reason"].iloc[0]).rstrip(".")
+        reason = f" {reason[:1].upper()}{reason[1:]}." if reason else ""
+        # One value alone is worth a note where it holds of every run: the code was not that of its commit.
+        what = str(kind)
+        words = f"The runs differ in {what}" if len(rows) > 1 else f"{what[:1].upper()}{what[1:]}"
+        sentences.append(f"{words}: {values}.{reason}")
     return sentences
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _statements(numbers: Numbers) -> list[str]:
@@ -205,7 +219,10 @@ def not_run(numbers: Numbers) -> list[str]:
     lacking = [backbone_label(name) for name in ("convnext_tiny", "swin_tiny_patch4_window7_224")]
     lacking = [name for name in lacking if name not in map(backbone_label, study.backbones)]
     if lacking:
-        found.append(f"The paper's backbones {', '.join(lacking)} were not trained.")
+        one = len(lacking) == 1
+        found.append(
+            f"The paper's backbone{'' if one else 's'} {', '.join(lacking)} {'was' if one else 'were'} not trained."
+        )
     if study.repetitions.design == "nested" and study.repetitions.pretrain == 1:
         found.append("Each pre-training was run once, so the spread between pre-trainings is unknown.")
     aside = numbers.verdicts[numbers.verdicts["verdict"] == "not comparable"]

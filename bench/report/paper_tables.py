@@ -60,7 +60,10 @@ def read_context(path: Path) -> list[dict[str, str]]:
 def context_table(numbers: Numbers, published: list[dict[str, str]]) -> Table:
     """Return published results of other work on this study's datasets, this study's treatment first."""
     study, treatment = numbers.study, numbers.study.compare.treatment
-    sources = {target.source or name: name for name, target in study.datasets.items()}
+    sources = dict[str, str]()
+    # A target of its source's name before parts of its channels under other names.
+    for name in sorted(study.datasets, key=lambda name: study.datasets[name].source not in (None, name)):
+        sources.setdefault(study.datasets[name].source or name, name)
     rows = []
     for source, name in sources.items():
         own = [row for row in published if row["dataset"] == source]

@@ -20,6 +20,8 @@ from bench.report.style import BASELINES, FULL_WIDTH, RC, TREATMENT, dress, lege
 
 PICTURE_DPI = 150
 """Pixels an inch in the PNG: noise does not compress, and the scenes are small."""
+LETTER = 0.052
+"""Inches that a letter of the words beside a row takes."""
 IGNORED = (205, 205, 205)
 """Colour of pixels without a label."""
 BOTH_RIGHT = (245, 245, 245)
@@ -111,14 +113,16 @@ def panels(
         *(tuple(round(255 * part) for part in to_rgb(c)) for c in (TREATMENT, BASELINES[0])),
         BOTH_WRONG,
     ]
-    side = (FULL_WIDTH - 0.35) / len(columns)
-    ratio = max(example.target_HW.shape[0] / example.target_HW.shape[1] for example in examples)
-    figure = new_figure(FULL_WIDTH, len(examples) * (side * ratio + 0.02) + 0.22, dpi=PICTURE_DPI)
+    beside = max(len(line) for example in examples for line in example.label.split("\n"))
+    side = (FULL_WIDTH - 0.1 - LETTER * beside) / len(columns)
+    # A row holds the three lines beside it.
+    heights = [max(side * e.target_HW.shape[0] / e.target_HW.shape[1], 0.34) for e in examples]
+    figure = new_figure(FULL_WIDTH, sum(heights) + 0.02 * len(examples) + 0.22, dpi=PICTURE_DPI)
     with matplotlib.rc_context(RC):
         engine = figure.get_layout_engine()
         if isinstance(engine, ConstrainedLayoutEngine):
             engine.set(w_pad=0.015, h_pad=0.015, wspace=0.01, hspace=0.01)
-        grid = figure.subplots(len(examples), len(columns), squeeze=False)
+        grid = figure.subplots(len(examples), len(columns), squeeze=False, height_ratios=heights)
         for row, example in enumerate(examples):
             shown = [example.colour_HW3, *(example.planes[name] for name in extra)]
             shown.append(painted(example.target_HW, colours))
@@ -137,7 +141,9 @@ def panels(
                     _show(axes, painted(example.predictions[arm], colours))
                 else:
                     _bare(axes)
-            grid[row, 0].set_ylabel(example.label, size=6.8)
+            grid[row, 0].set_ylabel(
+                example.label, size=6.2, rotation=0, ha="right", va="center", multialignment="right"
+            )
         for axes, name in zip(grid[0], columns, strict=True):
             axes.set_title(name, size=7.5)
         handles = [

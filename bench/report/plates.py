@@ -14,7 +14,7 @@ from bench.report import figures, grid_figures, style
 from bench.report.examples import read_examples, rule_words
 from bench.report.inference_tables import read_optional
 from bench.report.losses import key_of, read_losses
-from bench.report.measured_plates import MEASURED, class_gains, confusion_plate
+from bench.report.measured_plates import MEASURED, class_gains, classifier_plate, confusion_plate
 from bench.report.numbers import (
     Numbers,
     backbone_label,
@@ -56,6 +56,8 @@ def draw(
     yield "overview", _overview(numbers)
     yield "forest", _forest(numbers)
     yield "top1", _top1(numbers)
+    if study.spectral:
+        yield "top1_spectral", classifier_plate(numbers)
     yield "curves_pretrain", _pretrain_curves(numbers, results, runs)
     yield "curves_finetune", _finetune_curves(numbers, results, runs)
     for name in measured(study):
@@ -129,21 +131,25 @@ def _top1(numbers: Numbers) -> Figure:
         raise BenchError(
             f"study {numbers.study.study}: top1.csv has no row to draw; run `bench compare` again"
         )
+    label = frame["label"] if "label" in frame else frame["strategy"]
     frame = frame.assign(
+        # csp-batch-4ch is another pre-training than csp-4ch.
+        name=[str(name).removesuffix(f"-{n}ch") for name, n in zip(label, frame["channels"], strict=True)],
         panel=frame["backbone"].map(backbones.index),
         baseline=frame["strategy"] != "rgb",
         place=frame["order"].map(orders.index),
-    ).sort_values(["panel", "baseline", "strategy", "channels", "place"], kind="stable")
+    ).sort_values(["panel", "baseline", "strategy", "name", "channels", "place"], kind="stable")
     drawn = pd.DataFrame({
         "backbone": frame["backbone"].map(backbone_label),
-        "group": frame["strategy"].astype(str) + "\nn = " + frame["channels"].astype(str),
+        "group": frame["name"] + "\nn = " + frame["channels"].astype(str),
         "order": frame["order"],
         "value": frame["value"],
     })  # fmt: skip
     words = " and ".join(filter(None, [", ".join(orders[:-1]), orders[-1]]))
     title = f"Top-1 of the pre-trained classifiers in {words} channel order"
     dots = "a dot each run and drawn order" if "random" in orders else "dots: single runs"
-    note = f"Bars: mean over pre-training seeds; {dots}; validation images; last weights."
+    weights = numbers.classifier_weights
+    note = f"Bars: mean over pre-training seeds; {dots}; validation images; {weights}."
     return figures.top1(drawn, title=title, stamp=numbers.stamp, note=note)
 
 
@@ -164,11 +170,14 @@ def _logged(numbers: Numbers, results: Path, jobs: Sequence[Training]) -> list[t
 
 
 def _pretrain_curves(numbers: Numbers, results: Path, runs: Runs) -> Figure:
+    trained = [run for run in runs.pretrainings if run.published is None]
+    title = "Training loss of the pre-trainings"
+    if not trained:
+        words = "This study pre-trains nothing: published weights stand in, or its arms start from scratch."
+        return figures.nothing(words, title=title, stamp=numbers.stamp)
     parts = [
         loss.assign(row="", column=backbone_label(run.backbone), line=run.label, run=run.repetition)
-        for run, loss in _logged(
-            numbers, results, [run for run in runs.pretrainings if run.published is None]
-        )
+        for run, loss in _logged(numbers, results, trained)
     ]
     frame = pd.concat(parts, ignore_index=True)
     lines = list(dict.fromkeys(frame["line"]))
@@ -178,7 +187,7 @@ def _pretrain_curves(numbers: Numbers, results: Path, runs: Runs) -> Figure:
         dict(zip(lines, palette * len(lines), strict=False)),
         x="step",
         y="loss",
-        title="Training loss of the pre-trainings",
+        title=title,
         stamp=numbers.stamp,
         note="Taken with mixed labels, smoothing and drop path on, so it does not fall to zero.",
     )
@@ -232,7 +241,8 @@ def _per_class(numbers: Numbers, compare: Path, dataset: str) -> Figure:
         title=f"{dataset_label(study, dataset)}: {metric} by class",
         stamp=numbers.stamp,
         note=f"Bars: mean over repetitions; dots: single runs. Beside them the gain over {study.compare.primary} with "
-        f"its interval, not corrected for the number of classes. {numbers.setting}",
+        f"its interval, not corrected for the number of classes. No bar: the class has no target and no predicted "
+        f"pixel. {numbers.setting_of(dataset)}",
     )
 
 
@@ -241,6 +251,8 @@ def _pictures(numbers: Numbers, results: Path, dataset: str) -> Figure:
     classes, colours, rules = list[str](), list[list[int]](), list[dict[str, Any] | None]()
     for backbone in study.backbones:
         folder = results / "evaluate" / dataset / backbone
+        if (dataset, backbone) not in study.places:
+            continue
         if numbers.partial and not (folder / "examples.npz").exists():
             continue
         extra = read_record(folder / "record.json").extra

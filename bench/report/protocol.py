@@ -85,6 +85,8 @@ def arm_words(arm: Arm) -> str:
         words.append("after random erasing")
     if arm.normalise == "position":
         words.append("normalised by position")
+    if arm.epochs is not None:
+        words.append(f"for {arm.epochs} epochs")
     if arm.strategy == "rgb" or arm.stem == "reinit":
         words.append(STEMS[arm.stem])
     return "; ".join(words)

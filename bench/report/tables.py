@@ -7,13 +7,23 @@ a table of its own.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from bench.record import write_text
 from bench.report.dataset_tables import conventions_table, dataset_table, gain_cell
+from bench.report.effect_tables import effects_table, subsets_table
 from bench.report.extra_tables import extra_tables
 from bench.report.formats import dagger, interval, mean_of, only, p_value, percent
 from bench.report.grid_tables import grid_table
-from bench.report.inference_tables import declared_tests_table, power_table, ranks_table, read_optional
+from bench.report.inference_tables import (
+    OPTIONAL,
+    declared_tests_table,
+    power_table,
+    ranks_table,
+    read_optional,
+)
 from bench.report.latex import to_latex
 from bench.report.layout import Cell, Table, to_csv, to_html, to_markdown
 from bench.report.model_tables import cost_table, top1_table
@@ -28,6 +38,7 @@ from bench.report.numbers import (
 )
 from bench.report.paper_tables import claims_table, context_table, read_context
 from bench.report.plain import to_text
+from bench.study.outputs import names_subsets
 from bench.study.schema import Study
 
 
@@ -78,7 +89,8 @@ def comparisons_table(numbers: Numbers) -> Table:
                 keys = [dataset_label(study, dataset), backbone_label(backbone), str(row["baseline"])]
                 cells = [percent(row["treatment_value"]), percent(row["baseline_value"])]
                 tail = [interval(row["low"], row["high"]), p_value(row["p"]), p_value(row["p_holm"])]
-                words = ["yes" if row["decides"] else "", str(row["question"]), str(row["statement"])]
+                words = ["yes" if row["decides"] else "", "yes" if _flagged(row, "best_baseline") else ""]
+                words += [str(row["question"]), str(row["statement"])]
                 gain = gain_cell(row, level)
                 rows.append((*map(Cell, keys), *map(Cell, cells), gain, *map(Cell, (*tail, *words))))
                 marks.add(gain.mark)
@@ -87,27 +99,33 @@ def comparisons_table(numbers: Numbers) -> Table:
     return Table(
         name="comparisons",
         title=numbers.titled(f"{treatment} against each baseline, headline metric in per cent."),
-        columns=(*columns, "p", "p (Holm)", "decides", "Question", "Statement"),
+        columns=(*columns, "p", "p (Holm)", "decides", "best", "Question", "Statement"),
         keys=3,
-        left=frozenset({len(columns) + 3, len(columns) + 4}),
+        left=frozenset({len(columns) + 4, len(columns) + 5}),
         rows=tuple(rows),
         notes=(
             numbers.setting,
-            "decides: the baseline declared before the runs.",
+            "decides: the baseline declared before the runs; best: the one with the highest value, seen after them.",
             *numbers.marks_notes(marks),
         ),
     )
+
+
+def _flagged(row: "pd.Series[Any]", name: str) -> bool:
+    return str(row.get(name, "")).lower() == "true"
 
 
 def all_tables(numbers: Numbers, compare: Path) -> list[Table]:
     """Return every table of the study: those of `bench.study.outputs.table_names` in their order, then those for
     which the comparison has further files.
     """
-    more = {name: read_optional(compare, name) for name in ("classes", "tests", "power", "ranks", "posthoc")}
+    more = {name: read_optional(compare, name) for name in OPTIONAL}
     tables = [main_table(numbers)]
     tables += [dataset_table(numbers, name, more["classes"]) for name in numbers.study.datasets]
     tables += [
         comparisons_table(numbers),
+        effects_table(numbers),
+        *([subsets_table(numbers, more["subsets"])] if names_subsets(numbers.study) else []),
         conventions_table(numbers),
         declared_tests_table(numbers, more["tests"]),
     ]

@@ -14,6 +14,7 @@ from bench.stats.classifiers import Classified
 from bench.stats.intervals import Floats, Interval
 from bench.stats.power import TARGET, power_of_equivalence, power_of_t, seeds_needed, spread_of, units_needed
 from bench.stats.scores import Evaluated, class_sets
+from bench.stats.stated import Stated
 from bench.stats.verdicts import (
     INCONCLUSIVE,
     NOT_COMPARABLE,
@@ -50,6 +51,8 @@ class Evidence:
     comparison: Comparison
     design: Repetitions
     scale: str
+    stated: Stated | None = None
+    """What the paper states, held against the study; unset: nothing is known to differ."""
 
     def of(self, claim: Claim) -> Finding:
         """Return the study's finding on a claim; raises NotComparable with the reason if there is none."""
@@ -59,10 +62,9 @@ class Evidence:
         found = [e for e in self.evaluated if e.dataset == claim.dataset]
         if not found:
             raise NotComparable(f"the study has no evaluated dataset {claim.dataset}")
-        if claim.backbone not in ("best", "average"):
-            found = [e for e in found if e.backbone == claim.backbone]
-            if not found:
-                raise NotComparable(f"the study has no backbone {claim.backbone} on {claim.dataset}")
+        found = [e for e in found if self._enters(claim, e.backbone)]
+        if not found:
+            raise NotComparable(f"the study has no backbone {claim.backbone} on {claim.dataset}")
         baseline = None if claim.kind == "absolute" else self.comparison.primary
         for arm in [claim.arm] if baseline is None else [claim.arm, baseline]:
             if any(not e.of_arm(arm) for e in found):
@@ -92,6 +94,12 @@ class Evidence:
         if baseline is not None:
             remarks.append(self._against_each(claim, found, baseline))
         return Finding(interval=interval, values=values, remarks=tuple(remarks))
+
+    def _enters(self, claim: Claim, backbone: str) -> bool:
+        """Say whether a backbone's numbers enter a claim: the one it names; of the others the paper's networks."""
+        if claim.backbone not in ("best", "average"):
+            return backbone == claim.backbone
+        return self.stated is None or self.stated.counts(claim, backbone)
 
     def _terms(self, claim: Claim, e: Evaluated, baseline: str | None) -> list[tuple[float, panels.Panel]]:
         evaluation = self.evaluations[e.dataset]
@@ -125,7 +133,7 @@ class Evidence:
 
     def _top1(self, claim: Claim) -> Finding:
         order = claim.metric.removeprefix("top1/")
-        found = [c for c in self.classified if claim.backbone in ("best", "average", c.backbone)]
+        found = [c for c in self.classified if self._enters(claim, c.backbone)]
         arms = [claim.arm] if claim.baseline is None else [claim.arm, claim.baseline]
         signs = {"absolute": (1.0,), "drop": (-1.0, 1.0)}.get(claim.kind, (1.0, -1.0))
         rows = []
@@ -147,7 +155,8 @@ class Evidence:
         values_over = max(rows, key=lambda row: float(row.mean())) if best else np.mean(rows, axis=0)
         interval = intervals.t_interval(values_over, 2 * self.comparison.level)
         seeds, images = values_over.shape
-        remarks = (f"{', '.join(c.backbone for c in found)}; {seeds} pre-training(s) and {images} images",)
+        of = f"{seeds} pre-training{'s' * (seeds > 1)} and {images} image{'s' * (images > 1)}"
+        remarks = (f"{', '.join(c.backbone for c in found)}; {of}",)
         return Finding(interval=interval, values=values_over, remarks=remarks)
 
     def _equivalence(self, claim: Claim, finding: Finding) -> float:
@@ -189,6 +198,10 @@ class Evidence:
             f"between {runs}: more {wanted} would tell most"
         )
 
+    def _departures(self, claim: Claim) -> str:
+        """Return in what a study of full scale departs from what the paper states; empty where it does not."""
+        return "; ".join(self.stated.departures(claim)) if self.stated else ""
+
     def rows(self, claims: Sequence[Claim]) -> Iterator[dict[str, Any]]:
         """Yield one row a claim, as in verdicts.csv. The interval is at 1 - 2 x level, that of the two
         tests.
@@ -205,13 +218,16 @@ class Evidence:
                 "margin": self.comparison.margin,
                 "level": self.comparison.level,
             }
-            hurdle = SCALES.get(self.scale)
+            scale = SCALES.get(self.scale)
             try:
                 finding = self.of(claim)
             except NotComparable as error:
-                why = f"{hurdle}; {error}" if hurdle else str(error)
-                yield row | {"verdict": NOT_COMPARABLE, "reason": why}
+                yield row | {
+                    "verdict": NOT_COMPARABLE,
+                    "reason": f"{scale}; {error}" if scale else str(error),
+                }
                 continue
+            hurdle = scale or self._departures(claim)
             interval = finding.interval
             row |= {"value": interval.estimate, "low": interval.low, "high": interval.high}
             row |= {"p_equivalence": self._equivalence(claim, finding)}

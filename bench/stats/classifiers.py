@@ -3,7 +3,7 @@
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -37,11 +37,13 @@ class ExpectedClassifier:
 
 @dataclass(frozen=True, kw_only=True)
 class Classified:
-    """All classifiers of one backbone. `correct[order]`: bool [cell, image]."""
+    """All classifiers of one backbone. `correct[order or disturbance]`: bool [cell, image]."""
 
     backbone: str
     cells: tuple[ExpectedClassifier, ...]
     correct: dict[str, NDArray[np.bool_]]
+    disturbances: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """By disturbance, the numbers of channels that a classifier can have to be read so."""
 
     def drawn(self, order: str) -> list[str]:
         """Return the orders that one of the study stands for: itself, or the arrangements drawn for `random`."""
@@ -97,8 +99,13 @@ def read_classifiers(
                 raise BenchError(f"{path}: {title} was evaluated twice; remove one of the two")
             seen.add(title)
             cells.append(match)
-        correct = _correct(path.parent / "correct.npz", record.extra["orders"], len(cells))
-        found.append(Classified(backbone=backbone, cells=tuple(cells), correct=correct))
+        # Records of earlier versions have none.
+        disturbances = record.extra.get("disturbances", {})
+        views = [*record.extra["orders"], *disturbances]
+        correct = _correct(path.parent / "correct.npz", views, len(cells))
+        found.append(
+            Classified(backbone=backbone, cells=tuple(cells), correct=correct, disturbances=disturbances)
+        )
     missing = [cell for cell in expected if cell.title not in seen]
     if missing and not partial:
         names = ", ".join(cell.title for cell in missing)
@@ -125,12 +132,17 @@ def _correct(path: Path, orders: Sequence[str], cells: int) -> dict[str, NDArray
 
 
 def top1_rows(classified: Classified) -> Iterator[dict[str, Any]]:
-    """Yield one row for every classifier and channel order, as in top1.csv; `random` is the mean over those drawn."""
+    """Yield one row for every classifier and channel order, as in top1.csv; `random` is the mean over those drawn.
+
+    A disturbance such as `mean/channel_2` stands in the place of an order; who lacks that channel has no row.
+    """
     orders = {order: [order] for order in classified.correct}
     if drawn := classified.drawn("random"):
         orders["random"] = drawn
     for order, names in orders.items():
         for index, cell in enumerate(classified.cells):
+            if cell.channels not in classified.disturbances.get(order, (cell.channels,)):
+                continue
             rows = np.array([classified.correct[name][index] for name in names])
             yield {
                 "backbone": classified.backbone,

@@ -32,6 +32,7 @@ from bench.stats.scores import (
     record_of,
     score_rows,
 )
+from bench.stats.stated import Stated
 from bench.stats.verdicts import read_claims
 from bench.study.recipes import Evaluation
 from bench.study.schema import Comparison, Repetitions
@@ -78,7 +79,7 @@ TABLES: dict[str, str] = {
     "context": "dataset method backbone metric value classes protocol source status",
     "alarms": "kind dataset backbone first second reason",
     "notes": "kind value runs reason",
-    "cost": "stage name wall_seconds peak_memory_bytes device",
+    "cost": "stage name wall_seconds peak_memory_bytes peak_device_memory_bytes device",
     "receipts": "stage name digest commit dirty python packages machine device host_cores",
 }
 """Columns of each table, in order; the leading ones identify a row."""
@@ -102,6 +103,7 @@ def compare(
     context: Path | None = None,
     factors: Mapping[str, Mapping[str, Any]] | None = None,
     named: Collection[str] | None = None,
+    stated: Stated | None = None,
     partial: bool = False,
 ) -> list[dict[str, Any]]:
     """Write every table of a study into the folder `out`, each whole or not at all; return the alarms.
@@ -112,6 +114,7 @@ def compare(
     among them. `context`: published results of other work, passed on.
     `factors`: of the arms on a grid, the level of each axis. `named`: the arms that are compared and tested; unset:
     all. The other arms of a grid are scored and ranked, and held against nothing: they are too many for a family.
+    `stated`: what the paper states of its protocol; a study that departs from it decides nothing about its numbers.
     `partial`: a missing cell is listed in alarms.csv instead of stopping the comparison.
 
     Warns (UserWarning) of each alarm. Raises BenchError, naming the cell, for anything stale, foreign, given
@@ -138,12 +141,13 @@ def compare(
     scores = [row for e in evaluated for row in score_rows(e, settings[e.dataset])]
     ranks, pairs = rank_rows(_blocks(scores), comparison.level)
     evidence = Evidence(
-        evaluated=evaluated,
+        evaluated=tested,
         classified=classified,
         evaluations=settings,
         comparison=comparison,
         design=repetitions,
         scale=scale,
+        stated=stated,
     )
     alarms = [alarm for e in evaluated for alarm in identical_counts(e)]
     alarms += [alarm for e in evaluated for alarm in axes_without_effect(e, factors or {})]
@@ -182,6 +186,9 @@ def compare(
             for factor, level in levels.items()
         ]
         texts["factors"] = table_text(rows, FACTORS)
+    else:
+        # A grid that the study no longer has.
+        (out / "factors.csv").unlink(missing_ok=True)
     for name, text in texts.items():
         write_text(out / f"{name}.csv", text)
     for alarm in alarms:
@@ -214,7 +221,8 @@ def _check_protocol(found: Evaluated, settings: Mapping[str, Evaluation]) -> Non
 
 
 def _cost(record: Record) -> dict[str, Any]:
-    kept = {key: record.receipt.get(key) for key in ("wall_seconds", "peak_memory_bytes", "device")}
+    keys = ("wall_seconds", "peak_memory_bytes", "peak_device_memory_bytes", "device")
+    kept = {key: record.receipt.get(key) for key in keys}
     return {"stage": record.stage, "name": name_of(record), **kept}
 
 

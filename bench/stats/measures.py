@@ -104,7 +104,7 @@ def spectral_measures(evaluated: Evaluated, evaluation: Evaluation) -> list[Meas
     found = []
     for name in [key for key in evaluated.further if key.startswith("spectral/")]:
         disturbance = name.removeprefix("spectral/")
-        probe, strength = _parts(disturbance)
+        probe, strength = parts_of(disturbance)
         found.append(
             Measure(
                 name=disturbed_name(metric, probe, strength),
@@ -129,7 +129,7 @@ def disturbed_name(metric: str, probe: str, strength: str, *, drop: bool = False
     return f"{'drop of ' if drop else ''}{metric}, {kind}{strength}{f'/{channel}' if channel else ''}"
 
 
-def _parts(disturbance: str) -> tuple[str, str]:
+def parts_of(disturbance: str) -> tuple[str, str]:
     """Return probe and strength: `gain0.5/red` is gain/red at 0.5, `order2` is order at 2."""
     kind, _, channel = disturbance.partition("/")
     match = re.fullmatch(r"([a-z]+)(-?[0-9.eE+-]*)", kind)

@@ -2,17 +2,21 @@
 may is noted: mixed commits, versions and devices, by name.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.errors import BenchError
-from bench.record import Record
+from bench.record import Record, canonical_json
 from bench.stats.scores import Evaluated
 
 ARM = {"start", "stem", "repetition"}
 """What fine-tunings of one dataset and backbone may differ in: the arm and the repetition."""
 STRATEGY = {"strategy", "settings", "channels", "repetition"}
 """What pre-trainings of one backbone may differ in."""
+
+RECIPE = "recipe of "
+"""Kind of note: the pre-trainings of a backbone differ in their recipe."""
 
 
 def check_evaluations(evaluated: Sequence[Evaluated]) -> None:
@@ -104,15 +108,18 @@ def note_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
         if record.receipt.get("dirty") is not None:
             seen["uncommitted changes"] = "yes" if record.receipt["dirty"] else "no"
         if record.stage == "pretrain":
-            kept = _without(record.spec, STRATEGY)
-            seen[f"recipe of {record.names.get('backbone')}"] = record.spec.get("published") or kept.get(
-                "recipe"
-            )
+            kind = f"{RECIPE}{record.names.get('backbone')}"
+            recipe, published = record.spec.get("recipe"), record.spec.get("published")
+            seen[kind] = canonical_json(recipe) if recipe and not published else None
+            if published:
+                seen[kind] = f"published weights {published.get('timm') or published.get('sha256', '')[:12]}"
         for kind, value in seen.items():
             if value is not None:
                 found.setdefault(kind, {}).setdefault(str(value), []).append(name)
     rows = []
     for kind, values in found.items():
+        if kind.startswith(RECIPE):
+            values = _apart(values)
         mixed = len(values) > 1
         if not mixed and (kind, list(values)) != ("uncommitted changes", ["yes"]):
             continue
@@ -128,9 +135,27 @@ def note_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
     return rows
 
 
+def _apart(recipes: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return recipes by the settings in which they differ, in words, instead of by their JSON."""
+    read = {text: json.loads(text) for text in recipes if text.startswith("{")}
+    keys = sorted({key for recipe in read.values() for key in recipe})
+    differing = [
+        key for key in keys if len({canonical_json(recipe.get(key)) for recipe in read.values()}) > 1
+    ]
+    words = {
+        text: ", ".join(f"{key} {_said(recipe.get(key))}" for key in differing) or "trained here"
+        for text, recipe in read.items()
+    }
+    return {words.get(text, text): names for text, names in recipes.items()}
+
+
+def _said(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _reason(kind: str, mixed: bool) -> str:
     if kind == "uncommitted changes":
         return "code differed from its commit: the commit does not say what ran"
-    if kind.startswith("recipe"):
+    if kind.startswith(RECIPE):
         return "pre-trainings under different recipes: a difference between arms may be one between recipes"
     return f"runs of one study differ in {kind}: a difference between arms may be one between circumstances"

@@ -15,6 +15,7 @@ from bench.stats.forecast import forecast_rows, forecast_text
 from bench.stats.power import TARGET
 from bench.stats.protocols import check_evaluations
 from bench.stats.scores import ExpectedCell, read_evaluations
+from bench.stats.stated import Stated
 from bench.stats.verdicts import read_claims
 from bench.study.jobs import FinetuneRun, Job, PretrainRun
 from bench.study.place import own_file
@@ -72,6 +73,7 @@ def _compare(runs: Runs, partial: bool) -> None:
             records=records,
             factors=study.factors,
             named=study.named,
+            stated=Stated(study),
             context=Path(own_file("paper/context.csv")),
             partial=partial,
         )

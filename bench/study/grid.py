@@ -4,7 +4,7 @@ One arm of the study, the base, is varied. A combination is named by the levels 
 (`csp-batch-p50`), so that a new axis or level gives new arms and leaves the names, folders and results of the others.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any
@@ -100,6 +100,15 @@ class Pattern:
     def whole_arms(self) -> bool:
         """Whether it speaks of arms alone, and so leaves them out everywhere."""
         return not (self.dataset or self.backbone or self.repetition)
+
+    def within(self, datasets: Collection[str], backbones: Collection[str]) -> "Pattern | None":
+        """Return the pattern without the names of others; None where it speaks of nothing that is left."""
+        kept = {
+            key: tuple(name for name in getattr(self, key) if name in known)
+            for key, known in (("dataset", datasets), ("backbone", backbones))
+        }
+        gone = any(getattr(self, key) and not names for key, names in kept.items())
+        return None if gone else replace(self, dataset=kept["dataset"], backbone=kept["backbone"])
 
 
 @dataclass(frozen=True, kw_only=True)

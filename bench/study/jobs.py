@@ -154,7 +154,8 @@ def label_of(arm: Arm, channels: int) -> str:
     if arm.scope != "image":
         words.append(arm.scope)
     if arm.probability != 1.0:
-        words.append(f"p{arm.probability:g}")
+        short = f"{arm.probability:g}"  # six digits, where they say it all
+        words.append(f"p{short if float(short) == arm.probability else repr(arm.probability)}")
     if arm.order != "before-erasing":
         words.append(arm.order)
     if arm.normalise != "follow":

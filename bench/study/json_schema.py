@@ -37,7 +37,7 @@ def study_schema() -> Json:
     properties = {
         name: item
         for name, item in study["properties"].items()
-        if name not in ("pretrain_data", "published", "pretrain", "finetune")
+        if name not in ("pretrain_data", "published", "crossed", "pretrain", "finetune")
     }
     _reference(PretrainData, found)
     _reference(Published, found)

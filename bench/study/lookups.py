@@ -6,12 +6,15 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from bench.adopted import evaluated_from
 from bench.study.files import fingerprint
 from bench.study.jobs import EvaluateRun, FinetuneRun, PretrainRun
 from bench.study.runs import Runs
 
 Wildcards = Any
 """Snakemake's: an attribute for each name between braces in the rule's output."""
+PREPARING = 16
+"""Cores of one preparation, where there are as many: then a few big datasets at a time, each with several processes."""
 
 
 class Lookups:
@@ -20,6 +23,8 @@ class Lookups:
     def __init__(self, runs: Runs, study_file: Path, results: str) -> None:
         """`results` is the folder that the jobs shall write below, as the working folder sees it."""
         self.runs, self.study_file, self.results = runs, study_file, results
+        # Drawn data are too few to be divided.
+        self.preparing = 1 if runs.study.miniature else PREPARING
         self.pretrainings = {run.folder: run for run in runs.pretrainings}
         self.finetunings = {run.folder: run for run in runs.finetunings}
         self.evaluations = {run.folder: run for run in (*runs.evaluations, *runs.classifiers)}
@@ -34,6 +39,15 @@ class Lookups:
         def words(wildcards: Wildcards, output: Any) -> str:
             command = f"exec env BENCH_RESULTS={quote(self.results)} {quote(sys.executable)} -m bench {verb}"
             return f"{command} --study {quote(str(self.study_file))}"
+
+        return words
+
+    def stage_on_cores(self, verb: str) -> Callable[[Wildcards, Any, int], str]:
+        """Return the parameter that starts a stage which divides its work: it is told how many cores are its own."""
+        plain = self.stage(verb)
+
+        def words(wildcards: Wildcards, output: Any, threads: int) -> str:
+            return plain(wildcards, output).replace("exec env ", f"exec env BENCH_CORES={threads} ", 1)
 
         return words
 
@@ -79,12 +93,12 @@ class Lookups:
         return [run.weights, run.record] if run else []
 
     def weights_of_cells(self, wildcards: Wildcards) -> list[str]:
-        return [path for run in self._evaluation(wildcards).finetunings for path in (run.weights, run.record)]
+        cells = self._evaluation(wildcards).finetunings
+        return [path for run in cells for path in evaluated_from(run.folder, run.weights, run.record)]
 
     def weights_of_classifiers(self, wildcards: Wildcards) -> list[str]:
-        return [
-            path for run in self._classifiers(wildcards).pretrainings for path in (run.weights, run.record)
-        ]
+        cells = self._classifiers(wildcards).pretrainings
+        return [path for run in cells for path in evaluated_from(run.folder, run.weights, run.record)]
 
     def evaluation_manifest(self, wildcards: Wildcards) -> str:
         return self._evaluation(wildcards).manifest

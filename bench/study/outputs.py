@@ -16,9 +16,15 @@ def compare_tables(study: Study) -> list[str]:
 
 def table_names(study: Study) -> list[str]:
     """Return the stem of every table of a study: tables/<name>.{csv,md,html,tex}."""
-    names = ["comparisons", "conventions", "tests", "power", "ranks", "top1", "claims", "context", "cost"]
+    names = ["comparisons", "effects", *(["subsets"] if names_subsets(study) else []), "conventions"]
+    names += ["tests", "power", "ranks", "top1", "claims", "context", "cost"]
     names += ["grid"] if study.factors else []
     return ["main", *(f"dataset_{name}" for name in study.datasets), *names, *measured(study)]
+
+
+def names_subsets(study: Study) -> bool:
+    """Say whether a study asks for groups of samples by themselves, such as day and night."""
+    return any(evaluation.subsets for evaluation in study.evaluate.values())
 
 
 def measured(study: Study) -> list[str]:
@@ -39,7 +45,8 @@ def data_names(study: Study) -> list[str]:
 
 def figure_names(study: Study) -> list[str]:
     """Return the stem of every figure of a study: figures/<name>.{png,pdf}."""
-    names = ["overview", "forest", "top1", "curves_pretrain", "curves_finetune", *measured(study)]
+    names = ["overview", "forest", "top1", *(["top1_spectral"] if study.spectral else [])]
+    names += ["curves_pretrain", "curves_finetune", *measured(study)]
     names += ["grid_effects", "grid_interactions"] if study.factors else []
     kinds = ("per_class", "confusion", "pictures")
     return [*names, *(f"{kind}_{name}" for kind in kinds for name in study.datasets)]

@@ -19,10 +19,11 @@ def results_folder() -> str:
 def own_file(path: str) -> str:
     """Return the path of a file of the project, such as paper/reported.csv.
 
-    From the working folder, where it lies there; otherwise where the code lies, so that another workflow can use
-    this one from a folder of its own.
+    From the working folder, where that is the project's; otherwise where the code lies: another workflow can use this
+    one from a folder of its own, and a file of the same name there is its own business.
     """
-    return path if Path(path).exists() else str(PROJECT / path)
+    here = Path("bench", "study", "place.py").is_file() and Path(path).exists()
+    return path if here else str(PROJECT / path)
 
 
 def whole_number(name: str, what: str, least: int = 1) -> int | None:

@@ -21,6 +21,7 @@ from bench.study.arms import Arm
 from bench.study.checks import SLOT
 from bench.study.datasets import PretrainData, Target
 from bench.study.grid import Grid, derived_targets
+from bench.study.narrowing import narrowed
 from bench.study.recipes import Evaluation, FinetuneRecipe, PretrainRecipe, Published
 from bench.study.schema import Study
 
@@ -177,8 +178,9 @@ def load_study(path: Path) -> Study:
     value, hints = read_yaml(path), get_type_hints(Study)
     if not isinstance(value, Mapping):
         raise RequestError(f"{path}: a study is a mapping of keys, found {type(value).__name__}")
-    # In the file the data of the pre-training and the weights that replace one stand in its section.
-    inner = ("pretrain_data", "published")
+    # In the file the data of the pre-training and the weights that replace one stand in its section; which arms are
+    # crossed follows from the grid.
+    inner = ("pretrain_data", "published", "crossed")
     fields = [item for item in dataclasses.fields(Study) if item.name not in inner]
     refuse_unknown(value, [item.name for item in fields], str(path))
     missing = [i.name for i in fields if i.default is dataclasses.MISSING and i.name not in value]
@@ -195,7 +197,9 @@ def load_study(path: Path) -> Study:
         if name not in own_reading
     }
     _slot(arguments["study"], f"{path}: study")
+    named: dict[str, Arm] = arguments["arms"]
     arguments["arms"] = _with_arms_of_grid(arguments, str(path))
+    arguments["crossed"] = tuple(name for name in arguments["arms"] if name not in named)
     data, pretrain, published = _pretrain(value["pretrain"], backbones, f"{path}: pretrain")
     finetune = _finetune(value["finetune"], backbones, datasets, f"{path}: finetune")
     try:
@@ -206,7 +210,10 @@ def load_study(path: Path) -> Study:
         raise RequestError(f"{path}: {error}") from None
     for name, target in study.datasets.items():
         _check_target(name, target, study.evaluate[name], str(path))
-    return study
+    try:
+        return narrowed(study)
+    except ValueError as error:
+        raise RequestError(f"{path}: {error}") from None
 
 
 def _with_parts_of_channels(value: Mapping[str, Any], path: str) -> Mapping[str, Any]:

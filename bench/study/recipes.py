@@ -256,6 +256,11 @@ class Evaluation:
         within(self, "(0, inf)", "scales")
         require(bool(self.scales), "scales is an empty list; give at least 1")
         within(self, "[1, inf)", "boundary", "spectral_samples")
+        seen = "patches" not in self.pixels or 1.0 in self.scales
+        require(
+            seen,
+            f"scales hold 1.0 where pixels hold patches, which are counted in that view; found {self.scales}",
+        )
         for word in self.spectral:
             require(
                 re.fullmatch(SPECTRAL, word) is not None,

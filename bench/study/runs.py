@@ -20,7 +20,7 @@ from bench.study.jobs import DataRun, EvaluateRun, FinetuneRun, PretrainRun, eff
 from bench.study.place import own_file, results_folder
 from bench.study.schema import Study
 
-VERSIONS = {"acquire": 2, "prepare": 2, "pretrain": 3, "finetune": 2, "evaluate": 2, "top1": 3, "compare": 2}
+VERSIONS = {"acquire": 2, "prepare": 2, "pretrain": 3, "finetune": 2, "evaluate": 2, "top1": 3, "compare": 3}
 """Raised when the meaning of a stage's outputs changes, so that results of the old code are not mixed in."""
 
 
@@ -269,7 +269,9 @@ class Runs:
                     backbone=backbone,
                     pretrainings=cells,
                     manifest=self.pretrain_data.manifest,
-                    spec={"stage": "top1", "version": VERSIONS["top1"], "orders": list(self.study.orders)},
+                    spec={"stage": "top1", "version": VERSIONS["top1"], "orders": list(self.study.orders)}
+                    # Unset it leaves the digest as it was before there was such a setting.
+                    | ({"spectral": list(self.study.spectral)} if self.study.spectral else {}),
                     inputs={"manifest": self.pretrain_data.digest}
                     | {f"{run.label}/seed{run.repetition}": run.digest for run in cells},
                 )

@@ -4,6 +4,7 @@ The classes carry no default for a choice of science that a study should state a
 switches that are off. `None` means unset. Data and recipes have modules of their own beside this one.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -12,6 +13,7 @@ from typing import Literal
 from bench.study.arms import Arm
 from bench.study.checks import distinct, require, within
 from bench.study.datasets import Miniature, PretrainData, Target
+from bench.study.disturbances import OF_CLASSIFIERS
 from bench.study.grid import Axes, Grid, Levels, Pattern
 from bench.study.recipes import Evaluation, FinetuneRecipe, PretrainRecipe, Published
 
@@ -67,6 +69,11 @@ class Repetitions:
         if self.design == "matched":
             require(self.pretrain == self.finetune, "pretrain and finetune are equal when matched")
 
+    @property
+    def count(self) -> int:
+        """Fine-tunings of one arm on one dataset and backbone."""
+        return self.pretrain if self.design == "matched" else self.pretrain * self.finetune
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -112,6 +119,8 @@ class Study:
     arms: dict[str, Arm]
     grid: Grid | None = None
     """Axes that are crossed into further arms; unset: the arms are those named."""
+    crossed: tuple[str, ...] = ()
+    """The arms that the grid makes and the file does not name."""
     repetitions: Repetitions
     pretrain_data: PretrainData
     pretrain: dict[str, PretrainRecipe]
@@ -123,13 +132,23 @@ class Study:
     evaluate: dict[str, Evaluation]
     orders: tuple[Order, ...] = ("natural", "reversed")
     """Channel orders in which the pre-trained classifiers are read."""
+    spectral: tuple[str, ...] = ()
+    """Disturbances in which they are read too, each of one channel at a time: mean, gain:G, offset:D."""
     compare: Comparison
+    discussion: str | None = None
+    """Text about the results that the report prints (`bench.report.discussion`); it changes none of them."""
 
     def __post_init__(self) -> None:
         require(self.study != "published", "study: the name 'published' is taken")
         for key in ("backbones", "datasets", "arms"):
             require(bool(getattr(self, key)), f"{key} holds nothing; a study needs one at least")
         distinct("orders", self.orders, least=1)
+        distinct("spectral", self.spectral)
+        for word in self.spectral:
+            require(
+                re.fullmatch(OF_CLASSIFIERS, word) is not None,
+                f"spectral holds mean, gain:G or offset:D (channel orders stand in orders), found {word!r}",
+            )
         drawn = self.scale == "miniature"
         require((self.miniature is not None) == drawn, "miniature and scale: miniature go together")
         for key in ("treatment", "primary"):
@@ -184,14 +203,34 @@ class Study:
         found = self.grid.combinations(name, base)
         axes = dict.fromkeys(axis for levels in found.values() for axis in levels)
         unset = {axis: RECIPE if getattr(base, axis) is None else getattr(base, axis) for axis in axes}
+        # No axis need have the base's own level.
+        if found and name not in found:
+            found = {name: {}} | found
         return {arm: unset | levels for arm, levels in found.items() if arm in self.arms}
 
     @cached_property
     def named(self) -> tuple[str, ...]:
         """The arms that the file names, without those that only its grid makes."""
-        base = self.grid.base or self.compare.treatment if self.grid else None
-        always = (base, self.compare.treatment, self.compare.primary)
-        return tuple(name for name in self.arms if name in always or name not in self.factors)
+        return tuple(name for name in self.arms if name not in self._of_grid)
+
+    @cached_property
+    def _of_grid(self) -> frozenset[str]:
+        """The grid's own arms, which run where its axes say and are not tested; those that are compared are not."""
+        return frozenset(self.crossed) - {self.compare.treatment, self.compare.primary}
+
+    @cached_property
+    def places(self) -> frozenset[tuple[str, str]]:
+        """The datasets and backbones on which something is run."""
+        return frozenset(
+            (dataset, backbone)
+            for dataset in self.datasets
+            for backbone in self.backbones
+            if any(
+                self.asks_for(dataset, backbone, arm, number)
+                for arm in self.arms
+                for number in range(self.repetitions.count)
+            )
+        )
 
     def asks_for(self, dataset: str, backbone: str, arm: str, repetition: int) -> bool:
         """Say whether the study has this cell: enough channels for the arm, and nothing of the grid against it."""
@@ -199,9 +238,10 @@ class Study:
             return False
         if self.grid is None:
             return True
-        return self.grid.runs(
-            arm not in self.named, dataset, backbone, repetition
-        ) and not self.grid.leaves_out(dataset, backbone, arm, self.arms[arm], repetition)
+        own = arm in self._of_grid
+        return self.grid.runs(own, dataset, backbone, repetition) and not self.grid.leaves_out(
+            dataset, backbone, arm, self.arms[arm], repetition
+        )
 
     def _check_epochs(self, name: str, arm: Arm) -> None:
         """The recipes can be as short as an arm wants its pre-training."""
@@ -218,9 +258,7 @@ class Study:
         """The grid's names are names of the study."""
         base = grid.base or self.compare.treatment
         require(base in self.arms, f"grid.exclude leaves out the arm that is varied, {base}")
-        count = self.repetitions.pretrain * (
-            self.repetitions.finetune if self.repetitions.design == "nested" else 1
-        )
+        count = self.repetitions.count
         named: list[tuple[str, Axes | Pattern]] = [("axes", grid.span)]
         for place, owner in [*named, *(("exclude", pattern) for pattern in grid.exclude)]:
             for key, known in (("dataset", self.datasets), ("backbone", self.backbones)):

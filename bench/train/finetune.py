@@ -31,9 +31,9 @@ from bench.train.guard import FiniteGuard
 from bench.train.optim import adamw, parameter_groups, poly_lr, set_lr
 from bench.train.preempt import Preemption
 from bench.train.segmenter import (
-    counted_pixels,
     factor_rule,
     head_settings,
+    labelled_pixels,
     segmentation_loss,
     start_model,
 )
@@ -290,11 +290,15 @@ def _finetune(
 
 
 def _pixels(passes: Any, loss_mean: str, size: int, ranks: Ranks, device: torch.device) -> torch.Tensor:
-    """Return the pixels of the global batch that the loss is a mean over: float64 scalar, at least 1."""
+    """Return the pixels of the global batch that the loss is a mean over: float64 scalar, at least 1.
+
+    `all`: its whole `size`, ignored pixels too, as in mmsegmentation's CrossEntropyLoss (`avg_non_ignore` is off by
+    default); `labelled`: those of its `passes`, in all processes, that are not ignored.
+    """
     if loss_mean == "all":
         return torch.tensor(float(size), dtype=torch.float64, device=device)
-    counted = torch.stack([counted_pixels(targets, loss_mean) for _, _, targets in passes]).sum()
-    return ranks.sum(counted).clamp(min=1)
+    labelled = torch.stack([labelled_pixels(targets) for _, _, targets in passes]).sum()
+    return ranks.sum(labelled).clamp(min=1)
 
 
 def _last_loss(log: Path) -> float:

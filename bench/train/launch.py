@@ -20,7 +20,7 @@ from typing import IO
 
 from bench.errors import Preempted, RequestError
 from bench.lock import say
-from bench.machine import HELD, gpu_count, gpu_slots, gpus_per_job, visible_gpus
+from bench.machine import HELD, cores, gpu_count, gpu_slots, gpus_per_job, visible_gpus
 
 GRACE = 10.0
 """Seconds that the others have to end by themselves once one process has failed."""
@@ -91,7 +91,9 @@ def _place(processes: int) -> dict[str, str]:
         return {"BENCH_DEVICE": "cpu"}
     slots = gpu_slots(processes, count)
     devices = visible_gpus()
-    return {"CUDA_VISIBLE_DEVICES": ",".join(devices[slot] for slot in slots)}
+    # The loaders of jobs on the other GPUs need cores too.
+    share = max(1, cores() * processes // count)
+    return {"CUDA_VISIBLE_DEVICES": ",".join(devices[slot] for slot in slots), "BENCH_CORES": str(share)}
 
 
 def _ended(children: Sequence[subprocess.Popen[bytes]]) -> int:

@@ -21,7 +21,11 @@ LEVELS = 8
 
 
 def decays(name: str, parameter: Tensor) -> bool:
-    """Say whether weight decay applies: not to 1-D tensors (norms, layer scale), biases, position tables."""
+    """Say whether weight decay applies: not to 1-D tensors (norms, layer scale), biases, position tables.
+
+    One rule for both trainings and both networks, that of both pre-trainings and of ConvNeXt's fine-tuning. Swin's
+    fine-tuning in mmsegmentation spares the norms of the backbone and the tables alone (`custom_keys`).
+    """
     return parameter.ndim > 1 and not name.endswith((".bias", *POSITION_TABLES))
 
 

@@ -53,8 +53,8 @@ def start_model(run: FinetuneRun, num_classes: int) -> tuple[Segmenter, str | No
 def segmentation_loss(logits_NCHW: Tensor, targets_NHW: Tensor) -> Tensor:
     """Return the sum of the cross-entropy over the labelled pixels, in float32; 0 without any.
 
-    `logits_NCHW` float, `targets_NHW` uint8 class ids with 255 for ignored pixels. What it is divided by,
-    `counted_pixels` says of the whole batch.
+    `logits_NCHW` float, `targets_NHW` uint8 class ids with 255 for ignored pixels. What it is divided by is a matter of
+    the whole batch and of the recipe's `loss_mean`.
     """
     logits, targets = logits_NCHW.float(), targets_NHW.long()
     if torch.are_deterministic_algorithms_enabled():
@@ -63,14 +63,8 @@ def segmentation_loss(logits_NCHW: Tensor, targets_NHW: Tensor) -> Tensor:
     return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
 
 
-def counted_pixels(targets_NHW: Tensor, loss_mean: str) -> Tensor:
-    """Return the number of pixels that the loss is a mean over: float64 scalar on their device.
-
-    `all` counts ignored pixels too, as mmsegmentation's CrossEntropyLoss does (`avg_non_ignore` is off by default);
-    `labelled` leaves them out.
-    """
-    if loss_mean == "all":
-        return torch.tensor(float(targets_NHW.numel()), dtype=torch.float64, device=targets_NHW.device)
+def labelled_pixels(targets_NHW: Tensor) -> Tensor:
+    """Return the number of pixels that are not ignored: float64 scalar on their device."""
     return (targets_NHW != IGNORE).sum().double()
 
 

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.store import SegmentationStore
+from bench.errors import BenchError
 from bench.evaluate.confusion import confusion_on_device
 from bench.evaluate.predict import Sliding, id_bands
 from bench.evaluate.scenes import stored
+from bench.machine import evaluation_memory, windows_at_once
 from bench.metrics import scores
 from bench.record import atomic
 from bench.study.recipes import FinetuneRecipe
@@ -36,10 +38,17 @@ def validation_miou(
 ) -> float:
     """Return mIoU on the validation part, each process having predicted its share of the scenes.
 
-    Windows are as large as the training crop, two thirds of it apart; the counts of all processes are added.
+    Windows are as large as the training crop, two thirds of it apart; the counts of all processes are added. Raises
+    BenchError where the validation part has no labelled pixel, so that there is no score.
     """
     classes = [item["name"] for item in store.classes]
-    how = Sliding(window=recipe.crop, stride=max(1, 2 * recipe.crop // 3), classes=len(classes))
+    how = Sliding(
+        window=recipe.crop,
+        stride=max(1, 2 * recipe.crop // 3),
+        classes=len(classes),
+        batch=windows_at_once(),
+        memory=evaluation_memory(),
+    )
     counts = np.zeros((len(classes), len(classes)), np.int64)
     training = model.training
     _share_statistics(model, ranks)
@@ -51,7 +60,14 @@ def validation_miou(
     model.train(training)
     total = ranks.sum(torch.from_numpy(counts)).numpy()
     found = scores(total, classes, [])["mIoU"]
-    return float("nan") if found is None else float(found)
+    if found is None:
+        names = store.split(VALIDATION)
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise BenchError(
+            f"{store.path}: the validation part ({shown}) has no labelled pixel, so no weights can be chosen by it; "
+            "set another holdout share, or selection: official with select: last"
+        )
+    return float(found)
 
 
 def _share_statistics(model: nn.Module, ranks: Ranks) -> None:

@@ -110,6 +110,12 @@ def test_what_is_published_holds_no_weights_no_data_and_a_page(published: Path) 
     assert "samples" not in manifest and len(manifest["splits"]["test"]) == 6
 
 
+def test_a_discussion_is_published_and_stands_on_the_page(copy: Path) -> None:
+    (copy / "discussion.md").write_text("## What it means\n\nNothing: the numbers are\nmade up.\n")
+    page = write_page(copy).read_text()
+    assert "## Discussion\n\n### What it means\n\nNothing: the numbers are made up.\n" in page
+
+
 def test_no_file_names_the_machine_and_one_that_does_is_refused(published: Path, copy: Path) -> None:
     refuse_private(published, [])
     assert {name for name, _ in texts(published)} == {
@@ -231,8 +237,15 @@ def test_tables_that_do_not_follow_and_stale_records_are_not_published(
 
 def test_many_sources_are_summed_up() -> None:
     sources = [{"path": f"f{i}", "bytes": 3, "sha256": "0"} for i in range(60)]
-    (one,) = light_manifest({"sources": sources, "samples": {"a": 1}})["sources"]
+    (one,) = light_manifest({"sources": sources})["sources"]
     assert one["files"] == 60 and one["bytes"] == 180 and len(one["sha256"]) == 64
+
+
+def test_of_the_samples_a_light_manifest_keeps_the_units_of_those_evaluated() -> None:
+    samples = {name: {"unit": unit, "shape": [4, 4]} for name, unit in (("a", "u"), ("b", "v"), ("c", "v"))}
+    manifest = {"sources": [], "samples": samples, "evaluation_split": "test"}
+    light = light_manifest(manifest | {"splits": {"train": ["a"], "test": ["c", "b"]}})
+    assert light["units"] == ["v", "v"] and "samples" not in light
 
 
 def test_a_published_folder_without_counts_or_study_is_named(copy: Path) -> None:

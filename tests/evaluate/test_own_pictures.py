@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from bench.cli import main
 from bench.data.transforms import normalise
-from bench.models.backbone import Backbone
+from bench.models.backbone import Backbone, build_classifier
 from bench.models.initial import initialise
 from bench.models.upernet import Segmenter
 from bench.models.weights import load_model, save_weights
@@ -90,6 +91,20 @@ def test_a_channel_that_scenes_standardise_by_themselves_is_standardised_here_to
         plain = model(normalise(torch.from_numpy(values)[None], mean, std))[0]
     ids = np.asarray(Image.open(tmp_path / "maps/scene.ids.png"))
     assert (ids == plain.argmax(0).numpy()).mean() > 0.99
+
+
+def test_weights_of_a_classifier_are_refused_before_a_picture_is_read(tmp_path, capsys):
+    model = build_classifier(TINY, 3, 2, 0.0, 32)
+    spec = {
+        "kind": "classifier", "architecture": asdict(TINY), "channels": 3, "num_classes": 2, "mean": [0.0] * 3,
+        "std": [1.0] * 3, "head": {"image_size": 32}, "digest": "0" * 64,
+    }  # fmt: skip
+    save_weights(tmp_path / "weights.safetensors", model, spec)
+    assert predict(tmp_path / "weights.safetensors", tmp_path / "maps", "absent.png") == 2
+    said = capsys.readouterr().err
+    assert (
+        "weights of a classifier without classes and channels of scenes; give the weights.safetensors" in said
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.device import exact_float32
+
 # The drawn scenes and runs of the training tests serve here too.
 sys.path.append(str(Path(__file__).parents[1] / "train"))
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    """What every command begins with."""
+    exact_float32()
 
 
 def pytest_collection_modifyitems(items):

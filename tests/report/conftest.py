@@ -10,6 +10,7 @@ import pytest
 from bench.catalog.index import CATALOG
 from bench.record import Record, digest_of
 from bench.study.datasets import Miniature, PretrainData, Target
+from bench.study.disturbances import channel_names, disturbance_names
 from bench.study.outputs import measured
 from bench.study.recipes import Evaluation, FinetuneRecipe, PretrainRecipe
 from bench.study.runs import Runs
@@ -71,6 +72,7 @@ def make_study(
         pretrain=dict.fromkeys(backbones, PRETRAIN),
         finetune={key: dict.fromkeys(backbones, FINETUNE) for key in targets},
         evaluate=evaluate,
+        spectral=("mean", "gain:0.5") if measures else (),
         compare=Comparison(treatment="csp", primary="rgb-repeat", margin=0.005),
     )
 
@@ -157,7 +159,8 @@ def top1_of(study: Study, rng: np.random.Generator) -> pd.DataFrame:
     """Return top-1 in which rgb loses under reversed channels and csp does not."""
     rows = []
     for run in Runs(study).pretrainings:
-        for order in study.orders:
+        disturbed = disturbance_names(study.spectral, channel_names(run.channels))
+        for order in (*study.orders, *disturbed):
             value = 0.80 if run.strategy == "rgb" else 0.78
             value -= 0.25 if run.strategy == "rgb" and order == "reversed" else 0
             rows.append(

@@ -97,6 +97,7 @@ def test_nothing_is_cut_off_and_the_stamp_is_there(case: str, request: pytest.Fi
         names.append(name)
         # The paper's study has the densest figures; some of them stand for the rest.
         dense = ("forest", "per_class_isaid", "pictures_potsdam", "spectral", "boundary", "confusion_isaid")
+        dense += ("top1_spectral",)
         if case == "demo" or name in dense:
             assert overhang(figure) < 0.01, name
         assert ("MINIATURE" in texts(figure)) == (case == "demo"), name
@@ -233,6 +234,32 @@ def test_robustness_is_drawn_from_the_undisturbed_score_on(paper) -> None:
         if len(line.get_xdata()) == len(words) and line.get_marker() != "."
     ]
     assert 100 * frame["value"].mean() in [pytest.approx(float(y)) for y in lines]
+
+
+def test_classifiers_are_drawn_by_number_of_channels_from_the_undisturbed_top1_on(paper) -> None:
+    figure = dict(draw(read_numbers(paper.study, paper.compare), paper.results, pictures=False))[
+        "top1_spectral"
+    ]
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == [f"n = {n}, {name}" for n in (3, 4, 5) for name in ("ConvNeXt-T", "Swin-T")]
+    for axes, n in zip(figure.axes[::2], (3, 4, 5), strict=True):
+        words = [label.get_text() for label in axes.get_xticklabels()]
+        # As it is; then by channel, silenced before halved.
+        assert words[0] == "as it is" and len(words) == 1 + 2 * n
+        assert words[-1] == f"channel {n} x 0.5" and f"channel {n} silenced" in words
+    frame = pd.read_csv(paper.compare / "top1.csv").query(
+        "backbone == 'convnext_tiny' and strategy == 'csp' and channels == 4 and order == 'mean/channel_4'"
+    )
+    drawn = [float(y) for line in figure.axes[2].lines for y in line.get_ydata()]
+    assert 100 * frame["value"].mean() in [pytest.approx(y) for y in drawn]
+
+
+def test_a_study_whose_classifiers_were_not_disturbed_is_told_to_evaluate_them(paper) -> None:
+    path = paper.compare / "top1.csv"
+    frame = pd.read_csv(path)
+    frame[~frame["order"].str.contains("/")].to_csv(path, index=False)
+    with pytest.raises(BenchError, match="top1.csv has no disturbed channel to draw though the study asks"):
+        dict(draw(read_numbers(paper.study, paper.compare), paper.results, pictures=False))
 
 
 def test_the_gain_of_a_class_stands_beside_its_bars() -> None:

@@ -124,11 +124,13 @@ def test_alarms_and_mixed_circumstances_stand_in_the_report(drawn) -> None:
     )
     (drawn.compare / "notes.csv").write_text(
         "kind,value,runs,reason\ncommit,aaaa,x;y,runs of one study differ in commit\ncommit,bbbb,z,runs differ\n"
+        "uncommitted changes,yes,x;y;z,the commit does not say what ran\n"
     )
     content = report.report_content(read_numbers(drawn.study, drawn.compare), drawn.compare)
     assert content["alarms"] == [{"kind": "identical counts", "first": "a", "reason": "bit-identical to b"}]
     assert content["notes"] == [
-        "The runs differ in commit: aaaa (2 runs), bbbb (1 runs). runs of one study differ in commit."
+        "The runs differ in commit: aaaa (2 runs), bbbb (1 run). Runs of one study differ in commit.",
+        "Uncommitted changes: yes (3 runs). The commit does not say what ran.",
     ]
 
 

@@ -301,3 +301,13 @@ def test_cells_read_back_exactly_and_what_is_undefined_is_empty() -> None:
     assert table_text(rows, ["a", "b", "c"]) == "a,b,c\n,true,10\n0.30000000000000004,0.3333333333333333,\n"
     seeds = [{"seed": 10}, {"seed": 2}]
     assert table_text(seeds, ["seed"]) == "seed\n2\n10\n"
+
+
+def test_levels_of_a_grid_that_is_gone_are_removed_and_the_devices_memory_is_kept(
+    study: Study, paths: list[Path], tmp_path: Path
+) -> None:
+    _run(study, tmp_path / "out", paths, factors={"csp": {"scope": "image"}, "rgb": {"scope": "image"}})
+    assert (tmp_path / "out" / "factors.csv").is_file()
+    _run(study, tmp_path / "out", paths)
+    assert not (tmp_path / "out" / "factors.csv").exists()
+    assert "peak_device_memory_bytes" in _read(tmp_path / "out" / "cost.csv")[0]

@@ -118,7 +118,12 @@ def test_published_weights_beside_our_own_recipe_are_noted() -> None:
     rows = note_rows([pretrained("csp"), pretrained("rgb", published={"timm": "swin.ms_in1k"})])
     assert [row["kind"] for row in rows] == ["recipe of swin"] * 2
     assert "a difference between arms may be one between recipes" in rows[0]["reason"]
+    assert [row["value"] for row in rows] == ["trained here", "published weights swin.ms_in1k"]
     assert note_rows([pretrained("csp"), pretrained("rgb")]) == []
+    # Of two recipes of our own, the settings that differ.
+    longer = pretrained("csp", recipe={"epochs": 600, "crop": 224})
+    rows = note_rows([longer, pretrained("rgb", recipe={"epochs": 300, "crop": 224})])
+    assert [row["value"] for row in rows] == ["epochs 600", "epochs 300"]
 
 
 def test_notes_stand_apart_from_the_tables_of_scores(study: Study, tmp_path: Path) -> None:

@@ -111,6 +111,35 @@ def test_the_grids_own_arms_run_where_its_axes_say_and_named_arms_everywhere(wri
     assert {k for _, name, k in ran if name == "csp"} == {0, 1}
 
 
+def test_the_base_is_on_the_grid_though_no_axis_names_its_levels(written):
+    study = written(grid(axes={"probability": [0.5, 0.25], "epochs": [3]}))
+    assert study.factors["csp"] == {"probability": 1.0, "epochs": "recipe"}
+    assert list(study.factors) == ["csp", "csp-p50-e3", "csp-p25-e3"]
+    # A grid that only leaves out has no axis, and so nothing on it.
+    assert written(lambda s: s.update(grid={"exclude": [{"arm": "rgb", "repetition": 1}]})).factors == {}
+
+
+def test_an_arm_that_the_file_names_runs_everywhere_though_the_grid_has_it_too(written):
+    def named(study):
+        study["arms"]["csp-batch"] = {"strategy": "csp", "scope": "batch"}
+        study["grid"]["axes"]["seeds"] = 1
+
+    study = written(named)
+    assert set(study.named) == {"csp", "rgb", "csp-batch"} and "csp-batch" in study.factors
+    ran = arms_that_ran(study)
+    assert {k for _, name, k in ran if name == "csp-batch"} == {0, 1}
+    assert {k for _, name, k in ran if name == "csp-p50"} == {0}
+
+
+def test_probabilities_that_differ_late_are_two_pre_trainings(written):
+    runs = Runs(written(grid(axes={"probability": [0.1234567, 0.1234568]})))
+    labels = {run.label: run.probability for run in runs.pretrainings}
+    assert labels == {
+        "csp-4ch": 1.0, "rgb-3ch": 1.0, "csp-p0.1234567-4ch": 0.1234567, "csp-p0.1234568-4ch": 0.1234568,
+    }  # fmt: skip
+    assert len({run.digest for run in runs.pretrainings}) == 4
+
+
 def test_epochs_are_an_axis_and_those_of_the_recipe_are_no_other_run(written):
     study = written(grid(axes={"epochs": [1, 3]}))
     runs = Runs(study)
@@ -196,6 +225,15 @@ def test_neighbours_differ_in_one_axis():
 def test_the_ablation_reads_as_its_comments_say(monkeypatch):
     monkeypatch.chdir(ROOT)
     study = load_study(ROOT / "config" / "ablation.yaml")
-    # 3 scopes x 2 probabilities x 2 fills, less 2 excluded, with 3 included besides.
-    assert len(study.factors) == 3 * 2 * 2 - 2 + 3
+    # 3 scopes x 2 probabilities x 2 fills, less 2 excluded, with 3 settings and 4 stems included besides.
+    assert len(study.factors) == 3 * 2 * 2 - 2 + 3 + 4
+    # The stems need no pre-training of their own, and rgb is the baseline under another name.
+    runs = Runs(study)
+    starts = {run.arm: run.pretrain.label for run in runs.finetunings if run.dataset == "potsdam"}
+    assert starts["csp-reinit"] == starts["csp"] == "csp-5ch"
+    assert starts["rgb-zero"] == starts["rgb-reinit"] == starts["rgb-repeat"] == "rgb-3ch"
+    assert {run.names for run in runs.finetunings if run.arm == "rgb-repeat"} == {
+        ("rgb-repeat", "rgb"),  # on mfnet and potsdam
+        ("rgb-repeat", "duplicate"),  # on the three channels of mfnet-rgb
+    }
     assert {name for dataset, name, _ in arms_that_ran(study) if dataset == "mfnet-rgb"} == set(study.named)

@@ -187,7 +187,7 @@ def test_a_changed_learning_rate_moves_that_dataset_and_what_follows(study):
 
 def test_a_changed_pretraining_moves_everything_but_the_data(study):
     demo = study("demo")
-    changed = replace(demo, pretrain={b: replace(r, epochs=13) for b, r in demo.pretrain.items()})
+    changed = replace(demo, pretrain={b: replace(r, epochs=r.epochs + 1) for b, r in demo.pretrain.items()})
     before = digests(demo)
     assert moved(before, digests(changed)) == {folder for folder in before if not folder.startswith("data/")}
 

@@ -1,4 +1,5 @@
-"""The whole matrix of kills: every step and every place, 0 and 2 loader processes, 1 and 2 processes, and Snakemake.
+"""The whole matrix of kills: every step and every place, 0 and 2 loader processes, 1 and 2 processes, every kind of
+training, and Snakemake.
 
 Run by `make torture`, not with the suite, which has one case of each kind. Minutes to a quarter of an hour.
 """
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "train"))
 
 from forks import Forks  # noqa: E402
-from prepared import pretraining, write_classes  # noqa: E402
+from prepared import SWIN, pretraining, write_classes  # noqa: E402
 
 from bench.record import sha256_file  # noqa: E402
 
@@ -73,6 +74,40 @@ def test_killed_there_and_started_again_it_ends_with_the_same_bits(
     codes, said = forks.train(run, world=world, workers=workers, every_step=False)
     assert codes == [0] * world, said
     assert outputs(run) == outputs(undisturbed[0])
+
+
+KINDS = {
+    "swin": {"architecture": SWIN},
+    # Autocast with scaled gradients: the scale is a part of the state.
+    "fp16": {"amp": "fp16"},
+    # Looks at the validation images after each epoch, by which a kill may come before, in and behind a look.
+    "looking": {"validate_every": 1},
+    # The weights that are handed on are the last ones, beside an average.
+    "last": {"hand_on": "last", "ema": 0.9},
+}
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def another_kind(request, manifest, forks, tmp_path_factory):
+    """A run of another kind that nobody disturbs."""
+    run = pretraining(tmp_path_factory.mktemp(request.param), manifest, **KINDS[request.param])
+    codes, said = forks.train(run, every_step=False)
+    assert codes == [0], said
+    return run
+
+
+@pytest.mark.parametrize(("where", "step"), PLACES)
+def test_a_training_of_another_kind_ends_with_the_same_bits(another_kind, forks, tmp_path, where, step):
+    run = replace(another_kind, folder=str(tmp_path / "run"))
+    codes, _ = forks.train(run, die=(where, step, 0))
+    assert codes == [75 if where == "told" else -signal.SIGKILL]
+    codes, said = forks.train(run, every_step=False)
+    assert codes == [0], said
+    assert outputs(run) == outputs(another_kind)
+    looks = Path(run.folder, "validation.csv")
+    undisturbed = Path(another_kind.folder, "validation.csv")
+    assert looks.is_file() == undisturbed.is_file() == (another_kind.recipe.validate_every > 0)
+    assert not looks.is_file() or looks.read_bytes() == undisturbed.read_bytes()
 
 
 def test_killed_at_every_step_in_turn_it_still_arrives(undisturbed, forks, tmp_path):

@@ -290,7 +290,9 @@ def test_the_processes_see_the_gpus_that_were_taken_and_no_other(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("BENCH_DEVICE", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
-    assert launched([]) == {"CUDA_VISIBLE_DEVICES": "5,6"} and taken == [(2, 3)]
+    monkeypatch.setenv("BENCH_CORES", "12")
+    # Two of three GPUs, and so two thirds of the cores: loaders of other jobs need the others.
+    assert launched([]) == {"CUDA_VISIBLE_DEVICES": "5,6", "BENCH_CORES": "8"} and taken == [(2, 3)]
     monkeypatch.setenv("BENCH_DEVICE", "cpu")
     assert launched([]) == {"BENCH_DEVICE": "cpu"}
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,5,6"

@@ -14,7 +14,7 @@ from scenes import CLASSES, finetuning, write_scenes
 
 from bench.data.store import SegmentationStore
 from bench.data.transforms import normalise
-from bench.errors import BenchError, Preempted
+from bench.errors import BenchError, Preempted, RequestError
 from bench.evaluate.cells import evaluate_target
 from bench.evaluate.confusion import confusion
 from bench.evaluate.predict import predict_image
@@ -23,9 +23,11 @@ from bench.record import read_record, sha256_file
 from bench.study.jobs import EvaluateRun
 from bench.study.recipes import Evaluation
 from bench.train import finetune as story
+from bench.train import selection
+from bench.train.distributed import Ranks
 from bench.train.finetune import finetune
 from bench.train.pretrain import pretrain
-from bench.train.segmenter import counted_pixels, segmentation_loss, start_model
+from bench.train.segmenter import labelled_pixels, segmentation_loss, start_model
 from bench.train.selection import data_warnings, flat
 from bench.train.state import TrainingState
 
@@ -214,10 +216,15 @@ def test_the_loss_is_a_mean_over_all_pixels_or_over_the_labelled_ones():
     logits = torch.zeros(1, 4, 2, 2)
     targets = torch.tensor([[[0, 3], [255, 255]]], dtype=torch.uint8)
     total = segmentation_loss(logits, targets)
-    assert (total / counted_pixels(targets, "labelled")).item() == pytest.approx(np.log(4))
-    assert (total / counted_pixels(targets, "all")).item() == pytest.approx(np.log(4) / 2)
+    assert total.item() == pytest.approx(2 * np.log(4)) and labelled_pixels(targets).item() == 2
+    passes, place = [(0, None, targets), (1, None, targets)], torch.device("cpu")
+    # Two passes of 1 x 2 x 2 pixels, half of them ignored.
+    assert story._pixels(passes, "labelled", 8, Ranks(), place).item() == 4
+    assert story._pixels(passes, "all", 8, Ranks(), place).item() == 8
     nothing = torch.full_like(targets, 255)
-    assert segmentation_loss(logits, nothing).item() == 0 == counted_pixels(nothing, "labelled").item()
+    assert segmentation_loss(logits, nothing).item() == 0 == labelled_pixels(nothing).item()
+    # Nothing to divide by: the loss is 0, not NaN.
+    assert story._pixels([(0, None, nothing)], "labelled", 4, Ranks(), place).item() == 1
 
 
 # -- selection, warnings, forward passes ------------------------------------------------------------------------
@@ -373,18 +380,93 @@ def test_a_loss_that_hardly_falls_is_flat(losses, expected):
     assert flat(list(losses)) is expected
 
 
-def test_two_passes_have_the_gradient_of_the_whole_batch_but_for_batch_norm(scenes, tmp_path):
-    # Batch norm is over the images of a pass, so the two runs differ: they are two specs, and both are trained.
+def in_passes(root, scenes) -> list[list[float]]:
+    """Return the losses of a training in one pass a step, and of the same in two; their digests differ."""
+    still = {"batch_size": 4, "iterations": 3, "drop_path": 0.0, "dropout": 0.0, "loss_mean": "labelled"}
     runs = [
-        finetuning(
-            tmp_path / str(micro), scenes, None, arm="scratch", batch_size=4, iterations=3, micro_batch=micro
-        )
+        finetuning(root / str(micro), scenes, None, arm="scratch", micro_batch=micro, **still)
         for micro in (None, 2)
     ]
     for run in runs:
         finetune(run, device="cpu", workers=0)
     assert runs[0].digest != runs[1].digest
-    assert outputs(runs[0])["weights.safetensors"] != outputs(runs[1])["weights.safetensors"]
+    logs = [(Path(run.folder) / "log.csv").read_text().split()[1:] for run in runs]
+    return [[float(row.split(",")[2]) for row in log] for log in logs]
+
+
+def test_two_passes_are_another_training_since_batch_norm_is_over_the_images_of_a_pass(scenes, tmp_path):
+    one, two = in_passes(tmp_path, scenes)
+    assert max(abs(a - b) for a, b in zip(one, two, strict=True)) > 1e-4
+
+
+def test_but_for_batch_norm_two_passes_have_the_losses_of_one(scenes, tmp_path, monkeypatch):
+    # Batch norm by its running statistics, as in evaluation: no image sees another.
+    def fixed(self, x):
+        return torch.nn.functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+        )
+
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", fixed)
+    one, two = in_passes(tmp_path, scenes)
+    # Sums over the batch are added in another order; a step that lost a pass would move the losses after it.
+    np.testing.assert_allclose(two, one, rtol=1e-5)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_label_outside_the_classes_is_refused_by_scene_before_it_is_learned(scenes, tmp_path, workers):
+    import shutil
+
+    root = tmp_path / "data"
+    shutil.copytree(scenes.parent, root)
+    for path in (root / "prepared").glob("train?.full.npy"):
+        labels = np.load(path)
+        labels[labels == 0] = 7
+        np.save(path, labels)
+    run = finetuning(tmp_path, root / "manifest.json", None, arm="scratch", scale_range=(1.0, 1.0))
+    words = (
+        r"manifest\.json, scene train\d: the labels hold 7 in \d+ pixels of a crop; expected 0\.\.2 and 255 "
+        r"\(ignored\): prepare the data again"
+    )
+    with pytest.raises(BenchError, match=words):
+        finetune(run, device="cpu", workers=workers)
+    assert not Path(run.record).exists()
+
+
+def test_a_loss_that_stays_flat_is_warned_about_by_name_and_in_the_record(
+    scenes, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr(
+        story, "segmentation_loss", lambda logits, targets: 0 * logits.sum() + 0.5 * targets.numel()
+    )
+    run = finetuning(tmp_path, scenes, None, arm="scratch", iterations=12, aux_weight=0.0)
+    finetune(run, device="cpu", workers=0)
+    (sentence,) = read_record(Path(run.record)).extra["warnings"]
+    assert sentence == (
+        "the loss stayed flat (0.500 at first, 0.500 at last): more iterations, or another learning rate"
+    )
+    assert f"WARNING {sentence}" in capfd.readouterr().err
+
+
+def test_a_validation_part_without_a_labelled_pixel_is_refused_at_the_first_look(held_out, tmp_path):
+    import shutil
+
+    root = tmp_path / "data"
+    shutil.copytree(held_out.parent, root)
+    (name,) = json.loads(held_out.read_text())["splits"]["val"]
+    path = root / "prepared" / f"{name}.full.npy"
+    np.save(path, np.full_like(np.load(path), 255))
+    run = finetuning(tmp_path, root / held_out.name, None, arm="scratch", select="best-val", validate_every=2)
+    with pytest.raises(
+        BenchError, match=rf"the validation part \({name}\) has no labelled pixel, so no weights can"
+    ):
+        finetune(run, device="cpu", workers=0)
+
+
+def test_a_look_keeps_to_the_memory_that_predictions_may_take(held_out, tmp_path, monkeypatch):
+    monkeypatch.setattr(selection, "evaluation_memory", lambda: 1000)
+    run = finetuning(tmp_path, held_out, None, arm="scratch", validate_every=2)
+    with pytest.raises(RequestError, match="BENCH_EVAL_MEMORY allows 0 MiB for logits"):
+        finetune(run, device="cpu", workers=0)
 
 
 # -- evaluation of cells ---------------------------------------------------------------------------------------

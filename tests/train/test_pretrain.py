@@ -182,6 +182,19 @@ def test_data_of_another_digest_are_refused(manifest, tmp_path):
         pretrain(run, device="cpu", workers=0)
 
 
+def test_a_label_outside_the_classes_is_refused(tmp_path):
+    path = write_classes(tmp_path / "data")
+    file = tmp_path / "data" / "prepared" / "train.labels.npy"
+    labels = np.load(file)
+    labels[5] = 3
+    np.save(file, labels)
+    with pytest.raises(
+        BenchError,
+        match=r"train\.npy, photograph 5: has the label 3; expected 0\.\.2: prepare the data again",
+    ):
+        pretrain(pretraining(tmp_path, path), device="cpu", workers=0)
+
+
 def test_a_batch_larger_than_the_training_split_is_refused(manifest, tmp_path):
     with pytest.raises(BenchError, match="batch_size 64 exceeds the 44 training images"):
         pretrain(pretraining(tmp_path, manifest, batch_size=64), device="cpu", workers=0)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 
 from bench.metrics import scores
 from bench.record import read_record, sha256_file
+from bench.study.outputs import figure_names, table_names
+from bench.study.reading import load_study
 
 ROOT = Path(__file__).parents[2]
 STABLE = ("scores", "comparisons", "verdicts", "top1", "alarms")
@@ -57,6 +60,17 @@ def test_it_ends_with_the_main_table_and_the_place_of_the_report(finished):
     assert (results(place) / "report" / "report.pdf").read_bytes().startswith(b"%PDF")
     page = (results(place) / "report" / "report.html").read_text()
     assert "<html" in page and "Tables" in page and "Figures" in page
+
+
+def test_every_table_and_figure_can_be_opened_in_the_html_report(finished):
+    place, _ = finished
+    page = (results(place) / "report" / "report.html").read_text()
+    # The page lists results by their labels and shows one of those whose labels agree.
+    labels = [json.loads(text) for text in re.findall(r'"labels": (\{[^}]*\})', page)]
+    assert len({json.dumps(label) for label in labels}) == len(labels)
+    study = load_study(place / "config" / "smoke.yaml")
+    assert {label["table"] for label in labels if "table" in label} == set(table_names(study))
+    assert {label["figure"] for label in labels if "figure" in label} == set(figure_names(study))
 
 
 def test_a_second_run_has_nothing_to_do(finished):
@@ -178,3 +192,82 @@ def test_a_corrupt_archive_stops_with_one_sentence_and_leaves_nothing(finished, 
     # A lock file, and the hashes of files that were read whole; nothing of the data.
     left = {path.name for path in (tmp_path / "results").rglob("*") if path.is_file()}
     assert left <= {".lock", ".hashed.json"}
+
+
+def test_a_published_study_grows_by_an_arm_without_its_weights(finished, tmp_path):
+    place, _ = finished
+    out = tmp_path / "published"
+    shutil.copytree(place, tmp_path / "owner", ignore=shutil.ignore_patterns("raw", "archives", "prepared"))
+    published = bench(tmp_path / "owner", "publish", "--study", "config/smoke.yaml")
+    assert published.returncode == 0, published.stderr
+    shutil.copytree(tmp_path / "owner" / "results" / "published" / "smoke", out)
+    # Somebody else: the project, the published folder, the same data (drawn again), and one arm more.
+    other = copy_project(tmp_path / "other")
+    study = other / "config" / "smoke.yaml"
+    study.write_text(
+        study.read_text().replace(
+            "  csp: {strategy: csp}\n", "  csp: {strategy: csp}\n  scratch: {strategy: scratch}\n"
+        )
+    )
+    words = ("adopt", str(out), "--study", "config/smoke.yaml")
+    done = bench(other, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Three pre-trainings (rgb, csp of four and five channels), two targets x two arms x two seeds; scratch is new.
+    assert "11 of 15 runs taken" in done.stdout
+    assert "0 of 15 runs taken" in bench(other, *words).stdout  # they are here already
+    priced = bench(other, "plan", "--study", "config/smoke.yaml").stdout.splitlines()
+    to_run = {
+        line.split()[0]: line.split()[1:4]
+        for line in priced
+        if line.split()[:1] in (["pretrain"], ["finetune"])
+    }
+    assert to_run == {"pretrain": ["3", "3", "0"], "finetune": ["12", "8", "4"]}
+
+    ran = run_smoke(other)
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-6000:]
+    root = results(other)
+    trained = sorted(path.parent.relative_to(root).as_posix() for path in root.rglob("weights.safetensors"))
+    assert trained == [
+        f"finetune/{dataset}/convnext_mini/scratch/seed{seed}"
+        for dataset in ("mfnet", "potsdam")
+        for seed in (0, 1)
+    ]
+    # What was counted there is what is counted here, and it says where it comes from.
+    for dataset in ("mfnet", "potsdam"):
+        here, there = (
+            np.load(folder / "evaluate" / dataset / "convnext_mini" / "counts.npz") for folder in (root, out)
+        )
+        for name in there.files:
+            np.testing.assert_array_equal(here[name][:4], there[name])
+    record = read_record(root / "finetune" / "mfnet" / "convnext_mini" / "csp" / "seed0" / "record.json")
+    assert record.extra["adopted"] == "smoke"
+    flags = np.load(root / "evaluate" / "top1" / "convnext_mini" / "correct.npz")
+    for name, held in np.load(out / "evaluate" / "top1" / "convnext_mini" / "correct.npz").items():
+        np.testing.assert_array_equal(flags[name], held)
+    again = bench(other, "publish", "--study", "config/smoke.yaml")
+    assert again.returncode == 0, again.stderr
+    checked = bench(other, "check", "results/published/smoke")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+    # Counted otherwise than is asked now: named, and nothing is guessed.
+    study.write_text(
+        study.read_text().replace(
+            "window: 64, stride: 48, boundary: [1]", "window: 64, stride: 32, boundary: [1]"
+        )
+    )
+    refused = run_smoke(other)
+    assert refused.returncode == 1
+    log = (root / "logs" / "evaluate" / "mfnet" / "convnext_mini.log").read_text()
+    assert "counted under other settings of `evaluate`" in log and "no weights to count anew" in log
+
+
+def test_a_tampered_published_study_is_not_taken_over(finished, tmp_path):
+    place, _ = finished
+    shutil.copytree(place, tmp_path / "owner", ignore=shutil.ignore_patterns("raw", "archives", "prepared"))
+    owner = tmp_path / "owner"
+    assert bench(owner, "publish", "--study", "config/smoke.yaml").returncode == 0
+    folder = owner / "results" / "published" / "smoke"
+    record = next((folder / "finetune").rglob("record.json"))
+    record.write_text(record.read_text().replace('"seed": 0', '"seed": 5'))
+    refused = bench(owner, "adopt", str(folder), "--study", "config/smoke.yaml")
+    assert refused.returncode == 1 and "breaks the contract of a published study" in refused.stderr

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import yaml
 
+from bench.cli import main
 from bench.cluster import check_devices, executor_of, requeue
 from bench.errors import BenchError
 from bench.status import study_status
@@ -27,7 +28,7 @@ COMMANDS = ("sbatch", "srun", "sacct", "scontrol", "scancel", "sinfo")
 ENTRY = """
 
 if __name__ == "__main__":
-    if sys.argv[1] in ("acquire", "prepare") or "scratch" in sys.argv:
+    if (sys.argv[1] in ("acquire", "prepare") and "mfnet" in sys.argv) or "scratch" in sys.argv:
         from bench.cli import main
     sys.exit(main())
 """
@@ -45,7 +46,7 @@ def small(study):
 
 @pytest.fixture
 def project(tmp_path):
-    """The project with its SLURM profile; data and the fine-tuning from scratch are real, other stages stubs."""
+    """The project with its SLURM profile; the target and its fine-tuning from scratch are real, other stages stubs."""
     place = copy_project(tmp_path / "project")
     (place / "bench" / "__main__.py").write_text((HERE / "stub_cli.py").read_text() + ENTRY)
     study = yaml.safe_load((HERE / "smoke.yaml").read_text())
@@ -113,11 +114,22 @@ def test_a_study_ends_bit_equal_through_a_preemption_and_a_lost_node(project, sl
     folder = Path(next(run.folder for run in runs.finetunings if run.arm == "scratch"))
     code = "import sys; from bench.cli import main; sys.exit(main(sys.argv[1:]))"
     words = ["run", "--study", str(study), "--profile", "profiles/slurm"]
-    # 0. Data, pre-training and pictures are made on this machine: each SLURM job costs two starts of Snakemake.
-    local = ["all_pretrain", "look", runs.classifiers[0].record, "--nolock", "--cores", "2"]
+    # 0. What no question is asked about is made on this machine: each SLURM job costs two starts of Snakemake.
+    other = next(run.record for run in runs.finetunings if run.arm == "rgb-repeat")
+    local = ["all_pretrain", "look", runs.classifiers[0].record, other, "--nolock", "--cores", "2"]
     subprocess.run(
         [sys.executable, "-m", "snakemake", *local, "--configfile", str(study)],
         env=environment, check=True, capture_output=True,
+    )  # fmt: skip
+    # The same fine-tuning, undisturbed and without SLURM, on the same data: beside the first job's starts.
+    data = tmp_path / "undisturbed" / "smoke" / "data"
+    data.parent.mkdir(parents=True)
+    data.symlink_to(Path(runs.root, "data").resolve())
+    alone = ["finetune", "--study", str(study), "--dataset", "mfnet", "--backbone", "convnext_mini"]
+    undisturbed = subprocess.Popen(
+        [sys.executable, "-m", "bench", *alone, "--arm", "scratch", "--seed", "0"],
+        env=environment | {"BENCH_RESULTS": str(tmp_path / "undisturbed")},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     said = tmp_path / "said"
     with said.open("w") as stream:
@@ -144,6 +156,9 @@ def test_a_study_ends_bit_equal_through_a_preemption_and_a_lost_node(project, sl
         ended = process.wait(timeout=240)
     finally:
         process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            undisturbed.wait(timeout=60)
+        undisturbed.kill()
     assert ended == 0, said.read_text()[-4000:]
     found = [json.loads(path.read_text()) for path in home.glob("*.json")]
     of_scratch = [job for job in found if "scratch" in job["comment"]]
@@ -156,15 +171,8 @@ def test_a_study_ends_bit_equal_through_a_preemption_and_a_lost_node(project, sl
         asked = " ".join(job["words"])
         assert f"-t {runtime} --mem {memory} --nodes=1 --requeue --cpus-per-task=8 --signal=TERM@300" in asked
         assert job["gpus"] == "1"
-    # 5. The same fine-tuning, undisturbed and without SLURM, on the same data.
-    other = tmp_path / "undisturbed" / "smoke" / "data"
-    other.parent.mkdir(parents=True)
-    other.symlink_to(Path(runs.root, "data").resolve())
-    words = ["finetune", "--study", str(study), "--dataset", "mfnet", "--backbone", "convnext_mini"]
-    subprocess.run(
-        [sys.executable, "-m", "bench", *words, "--arm", "scratch", "--seed", "0"],
-        env=environment | {"BENCH_RESULTS": str(tmp_path / "undisturbed")}, check=True, capture_output=True,
-    )  # fmt: skip
+    # 5. It has the bits of the same fine-tuning on the same data, undisturbed and without SLURM.
+    assert undisturbed.wait(timeout=120) == 0
     whole = tmp_path / "undisturbed" / folder.relative_to("results")
     for name in ("weights.safetensors", "log.csv"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
@@ -204,6 +212,18 @@ def test_a_job_with_fewer_gpus_than_it_was_given_stops_at_once(monkeypatch):
         check_devices()
     monkeypatch.delenv("SLURM_GPUS")
     check_devices()
+
+
+def test_classifiers_are_not_read_on_a_node_that_shows_no_gpu(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    for name, value in {"SLURM_GPUS": "1", "CUDA_VISIBLE_DEVICES": "", "SLURMD_NODENAME": "node7"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("BENCH_DEVICE", raising=False)
+    # One GPU is enough for them, however many a training has.
+    monkeypatch.setenv("BENCH_GPUS_PER_JOB", "4")
+    words = ["evaluate", "--study", "config/demo.yaml", "--dataset", "top1", "--backbone", "convnext_mini"]
+    assert main(words) == 1
+    assert "gave the job 1 GPUs, its processes need 1, and 0 are visible on node7" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

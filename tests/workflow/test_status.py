@@ -125,6 +125,9 @@ def test_a_mark_means_preempted_and_rows_say_how_far(runs):
     log_of(job, runs.root, "bench finetune: told to stop (SIGTERM)\n")
     found = state_of(job, runs)
     assert (found.state, found.step, found.steps, found.score) == ("pre-empted", 5, 6, "loss 1.75")
+    # A row whose last number is torn says nothing yet.
+    (state / "validation.csv").write_text("step,mIoU\n3,2e")
+    assert state_of(job, runs).score == "loss 1.75"
     # A validation score says more than a loss; the newest checkpoint may be ahead of the rows.
     (state / "validation.csv").write_text("step,mIoU\n3,0.25\n")
     (state / f"{'0' * 16}-000000006.json").write_text("{}")

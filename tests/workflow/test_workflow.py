@@ -5,6 +5,7 @@ write their outputs at once.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bench.errors import RequestError
+from bench.record import write_json
 from bench.study.reading import load_study
 from bench.study.runs import Runs
-from bench.workflow import job_counts, stale_outputs
+from bench.workflow import job_counts, preempted, run_study, stale_outputs
 
 ROOT = Path(__file__).parents[2]
 
@@ -246,3 +249,45 @@ def test_what_the_study_no_longer_means_is_forced_even_without_snakemake_metadat
     assert len(stale) == 2 * 3 + len(larger.pretrainings) + len(larger.finetunings) + 2 + 1 + 1
     strict = Runs(load_study(edited(project, "demo", "strict", stricter)))
     assert stale_outputs(strict) == ["results/demo/compare/record.json"]
+
+
+def test_only_what_was_stopped_now_ends_a_run_as_pre_empted(project):
+    runs = Runs(load_study(edited(project, "demo", "small", small)))
+    first, second = runs.finetunings[:2]
+    for number, run in enumerate((first, second)):
+        mark = Path(run.folder, "state", "preempted.json")
+        write_json(mark, {"step": 10 + number})
+        os.utime(mark, (1000 + number, 1000 + number))
+    assert preempted(runs, since=1001) == [(second.folder, 11)]
+    Path(second.folder, "state", "preempted.json").write_text("{torn")
+    assert preempted(runs, since=1001) == []
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_fewer_than_one_process_is_a_wrong_request(project, count):
+    study = edited(project, "demo", "small", small)
+    with pytest.raises(
+        RequestError, match=f"--cores {count}: expected the number of processes at once, 1 or more"
+    ):
+        run_study(Runs(load_study(study)), study, cores=count, profile="profiles/default")
+
+
+def test_a_training_on_more_gpus_than_the_machine_shows_is_refused_before_anything_starts(
+    project, monkeypatch
+):
+    study = edited(project, "demo", "small", small)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("BENCH_GPUS_PER_JOB", "4")
+    monkeypatch.delenv("BENCH_DEVICE", raising=False)
+    with pytest.raises(RequestError, match=r"BENCH_GPUS_PER_JOB=4: this machine shows 2 GPUs"):
+        run_study(Runs(load_study(study)), study, cores=1, profile="profiles/default")
+    assert not (project / "jobs.txt").exists()
+
+
+@pytest.mark.parametrize(("words", "count"), [(["--cores", "4"], 4), (["--cores", "40"], 16)])
+def test_a_preparation_is_told_its_cores(project, words, count):
+    # Real archives, where there is something to divide.
+    text = snakemake(project, "-n", "-p", *words, "--configfile", "config/paper.yaml").stdout
+    told = re.findall(r"exec env (.*)-m bench prepare", text)
+    assert len(told) == 5 and all(f"BENCH_CORES={count} " in line for line in told)
+    assert "BENCH_CORES" not in "".join(re.findall(r"exec env (.*)-m bench (?:acquire|pretrain)", text))

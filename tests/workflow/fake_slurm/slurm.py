@@ -94,9 +94,10 @@ def srun(words):
 def sacct(words):
     if option(words, "--format") != "JobIdRaw,State":
         return
-    # Answers once something is over, so that the plugin's growing pauses cost no time.
+    # Answers once something is over, so that the plugin's pauses, which grow by ten seconds, cost no time; it waits a
+    # minute for an answer.
     seen = HOME / "seen"
-    before, until = seen.read_text() if seen.exists() else "", time.monotonic() + 5
+    before, until = seen.read_text() if seen.exists() else "", time.monotonic() + 50
     while (over := " ".join(n for n, held in jobs().items() if held["state"] in OVER)) == before:
         if time.monotonic() > until:
             break
