@@ -115,7 +115,8 @@ def _copy_job(job: Job, folder: Path) -> None:
     if not isinstance(job, EvaluateRun):
         return
     if job.pretrainings:
-        shutil.copyfile(Path(job.folder, "correct.npz"), folder / "correct.npz")
+        with np.load(Path(job.folder, "correct.npz"), allow_pickle=False) as stored:
+            save_arrays(folder / "correct.npz", dict(stored))
         return
     shutil.copyfile(Path(job.folder, "counts.npz"), folder / "counts.npz")
     keep_counts(folder)

@@ -424,8 +424,8 @@ def test_a_study_that_workflow_and_reader_may_not_agree_on_is_left_to_the_reader
          "need datasets.isaid.selection: holdout, which sets a validation part aside; test data never select"),
         ("geometry: 896/512}", "geometry: 896/511}", "isaid has no '896/511'; it has ['whole', '896/512']"),
         ("boundary: [3, 9]", "boundary: [3, 3]", "boundary names one twice"),
-        ("spectral: [reversed, orders:2", "spectral: [backwards, orders:2", "spectral holds reversed, orders:K, mean"),
-        ("spectral: [mean, gain", "spectral: [reversed, gain", "spectral holds mean, gain:G or offset:D (channel"),
+        ("spectral: [reversed, mean", "spectral: [backwards, mean", "spectral holds reversed, orders:K, mean"),
+        ("\nspectral: [mean]", "\nspectral: [reversed]", "spectral holds mean, gain:G or offset:D (channel"),
         ("primary: patches", "primary: patches\n    scales: [0.5, 1.5]", "scales hold 1.0 where pixels hold patches"),
     ],
 )  # fmt: skip
