@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.adopted import counted_as, is_adopted, read_adopted
+from bench.adopted import REPORTED, counted_as, is_adopted, read_adopted
 from bench.data.store import SegmentationStore
 from bench.device import named, peak_memory
 from bench.errors import BenchError
@@ -246,7 +246,7 @@ def _cell(
 
 def prediction_spec(settings: Evaluation) -> dict[str, Any]:
     """Return the settings that decide about what is counted; the others only say how it is reported."""
-    reported = ("primary", "metric", "leave_out", "subsets")
+    reported = (*REPORTED, "subsets")
     return {key: value for key, value in asdict(settings).items() if key not in reported}
 
 

@@ -38,7 +38,7 @@ def hold_out(collection: Collection, share: float, dataset: str) -> Collection:
             f"each {collection.unit} of the training split has samples in {collection.evaluation_split} too; none is "
             "left to validate on: use selection: official"
         )
-    aside = set(free[: min(max(round(share * len(units)), 1), len(units) - 1)])
+    aside = set(free[: _size(share, len(units))])
     chosen = [sample for sample in training if collection.unit_of(sample) in aside]
     mirrored = [sample for sample in chosen if sample in collection.flips]
     splits = {name: ids for name, ids in collection.splits.items() if name != "val"}
@@ -76,9 +76,14 @@ def hold_out_photographs(photos: Photos, share: float) -> Photos:
                 "at least 2: leave pretrain.data.holdout unset"
             )
         drawn = sorted(paths, key=lambda path: (seed_for("holdout", wnid, Path(path).name), path))
-        aside.update(drawn[: min(max(round(share * len(paths)), 1), len(paths) - 1)])
+        aside.update(drawn[: _size(share, len(paths))])
 
     def part(held: bool) -> Photographs:
         return tuple((path, label) for path, label in photos.splits["train"] if (path in aside) == held)
 
     return replace(photos, splits={"train": part(held=False), "val": part(held=True)})
+
+
+def _size(share: float, count: int) -> int:
+    """Return how many of `count` are set aside: at least one, never all."""
+    return min(max(round(share * count), 1), count - 1)
