@@ -79,6 +79,20 @@ def micro_batch() -> int | None:
     return whole_number("BENCH_MICRO_BATCH", "images")
 
 
+def reseed(place: torch.device, seed: int) -> None:
+    """Seed the generator that drop path and dropout on `place` draw from.
+
+    `torch.manual_seed` would seed every device there is, which costs more than all other draws of a step.
+    """
+    if place.type == "cuda":
+        with torch.cuda.device(place):
+            torch.cuda.manual_seed(seed)
+    elif place.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 @contextmanager
 def determinism() -> Iterator[set[str] | None]:
     """Use torch's deterministic algorithms where BENCH_DETERMINISTIC is 1, and yield what stays without one.

@@ -1,7 +1,8 @@
 """From keys to batches on the device: loader processes make small chunks, which are put together in order.
 
 A chunk, not a batch, is what a process makes at a time: a batch of 4096 photographs would lie in memory once a
-process, and the first one would be as late as one process is slow. What is made does not depend on the cut.
+process, and the first one would be as late as one process is slow; small batches share a chunk, since handing one
+over costs about a millisecond whatever it holds. What is made does not depend on the cut.
 """
 
 import shutil
@@ -28,7 +29,7 @@ Arrays = tuple[NDArray[Any], NDArray[Any] | np.int64]
 Batch = tuple[Tensor, Tensor]
 """Images and labels."""
 
-CHUNK_SAMPLES = 64
+CHUNK_SAMPLES = 256
 CHUNK_BYTES = 16 << 20
 """A chunk is as many samples as both allow, one at least."""
 QUEUE_BYTES = 1 << 30
@@ -88,11 +89,12 @@ class Queue:
 def plan_queue(largest: int, sample_bytes: int, workers: int, memory: int) -> Queue:
     """Return chunk and queue for batches of at most `largest` samples, so that what is ahead fits into `memory` bytes.
 
-    Raises BenchError where not even one sample a process does.
+    Without loader processes a chunk is no larger than a batch. Raises BenchError where not even one sample a process
+    fits.
     """
-    chunk = min(CHUNK_SAMPLES, max(1, CHUNK_BYTES // sample_bytes), -(-largest // max(1, workers)))
+    chunk = min(CHUNK_SAMPLES, max(1, CHUNK_BYTES // sample_bytes))
     if not workers:
-        return Queue(chunk, 0)
+        return Queue(min(chunk, largest), 0)
     fitting = min(memory, QUEUE_BYTES) // (workers * sample_bytes)
     if not fitting:
         raise BenchError(
@@ -131,12 +133,16 @@ def assembled(
         # A generator of its own, since the loader would otherwise draw from the global one.
         generator=torch.Generator().manual_seed(0),
     )
-    chunks = _whole(_started(loader))
-    for size in sizes:
-        yield _joined(chunks, size, device)
+    chunks = _started(loader)
+    try:
+        yield from _cut(_whole(chunks), sizes, device)
+    finally:
+        # Now, and not when the iterator is collected: the traceback of an error would keep its processes until then.
+        if workers:
+            chunks._shutdown_workers()
 
 
-def _started(loader: DataLoader[Any]) -> Iterator[Any]:
+def _started(loader: DataLoader[Any]) -> Any:
     """Return the loader's iterator with its processes running.
 
     They are forked from this process: children of its own, which end when it is killed and whose end it is told of at
@@ -184,18 +190,32 @@ def _whole(chunks: Iterator[Any]) -> Iterator[Batch]:
         yield tuple(chunk)
 
 
-def _joined(chunks: Iterator[Batch], size: int, device: torch.device) -> Batch:
-    """Return the next chunks, `size` samples together, as one batch on the device."""
-    images, labels = next(chunks)
-    if len(images) == size:
-        return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-    batch = tuple(part.new_empty((size, *part.shape[1:]), device=device) for part in (images, labels))
-    filled = 0
-    while True:
-        here = slice(filled, filled + len(images))
-        # From pinned memory, straight to its place.
-        batch[0][here].copy_(images, non_blocking=True)
-        batch[1][here].copy_(labels, non_blocking=True)
-        if (filled := here.stop) == size:
-            return batch[0], batch[1]
-        images, labels = next(chunks)
+def _cut(chunks: Iterator[Batch], sizes: Iterator[int], device: torch.device) -> Iterator[Batch]:
+    """Yield the samples of the chunks in batches of `sizes`, on the device.
+
+    A batch that lies within one chunk is a part of it and not copied on the host; any other is put together.
+    """
+    rest: Batch | None = None
+    for size in sizes:
+        whole, filled = None, 0
+        while filled < size:
+            images, labels = rest or next(chunks)
+            taken = min(size - filled, len(images))
+            rest = (images[taken:], labels[taken:]) if taken < len(images) else None
+            images, labels = images[:taken], labels[:taken]
+            if taken == size:
+                whole = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            else:
+                if whole is None:
+                    whole = _empty(images, size, device), _empty(labels, size, device)
+                here = slice(filled, filled + taken)
+                # From pinned memory, straight to its place.
+                whole[0][here].copy_(images, non_blocking=True)
+                whole[1][here].copy_(labels, non_blocking=True)
+            filled += taken
+        if whole is not None:
+            yield whole
+
+
+def _empty(like: Tensor, size: int, device: torch.device) -> Tensor:
+    return like.new_empty((size, *like.shape[1:]), device=device)

@@ -6,6 +6,7 @@ it into pieces. Rank r of `world` owns one stretch of its positions, cut into mi
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,8 +71,15 @@ class KeyStream(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         for step in range(self.start, self.stop):
             for piece in self.pieces:
-                places = (divmod(step * self.batch_size + position, self.per_epoch) for position in piece)
-                yield [(epoch, int(self._order(epoch)[place])) for epoch, place in places]
+                yield list(self._keys(step * self.batch_size + piece.start, len(piece)))
+
+    def _keys(self, first: int, count: int) -> Iterator[Key]:
+        """Yield `count` keys of the endless stream from its place `first` on, a stretch of one epoch at a time."""
+        while count:
+            epoch, place = divmod(first, self.per_epoch)
+            stretch = min(count, self.per_epoch - place)
+            yield from ((epoch, index) for index in self._order(epoch)[place : place + stretch].tolist())
+            first, count = first + stretch, count - stretch
 
 
 class InOrder(Sampler[list[Key]]):
@@ -94,12 +102,12 @@ class InOrder(Sampler[list[Key]]):
 
 
 class Chunked(Sampler[list[Key]]):
-    """The same keys in the same order, each batch cut into chunks of `size` keys, its last one short."""
+    """The same keys in the same order, in chunks of `size` keys whatever the batches, the last one short."""
 
     def __init__(self, batches: Sampler[list[Key]], size: int) -> None:
         self.batches, self.size = batches, size
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for keys in self.batches:
-            for first in range(0, len(keys), self.size):
-                yield keys[first : first + self.size]
+        stream = chain.from_iterable(self.batches)
+        while chunk := list(islice(stream, self.size)):
+            yield chunk

@@ -16,7 +16,7 @@ import torch
 from bench.data.loaders import training_crops
 from bench.data.store import SegmentationStore
 from bench.data.transforms import normalise
-from bench.device import determinism, named, peak_memory
+from bench.device import determinism, named, peak_memory, reseed
 from bench.errors import RequestError
 from bench.lock import run_lock, say
 from bench.models.weights import load_strictly, read_tensors, save_weights
@@ -165,8 +165,8 @@ def _finetune(
             passes = list(micros) if recipe.loss_mean == "labelled" else micros
             pixels = _pixels(passes, recipe.loss_mean, recipe.batch_size * recipe.crop**2, ranks, device)
             for number, (_, images, targets) in enumerate(passes, start=1):
-                # Dropout and drop path draw from the global generator: a function of (seed, step, pass, rank).
-                torch.manual_seed(seed_for("dropout", seed, step, number, ranks.rank))
+                # Dropout and drop path draw from the device's generator: a function of (seed, step, pass, rank).
+                reseed(device, seed_for("dropout", seed, step, number, ranks.rank))
                 with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
                     logits, auxiliary = network(normalise(images, mean, std))
                 parts = (

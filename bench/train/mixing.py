@@ -76,7 +76,8 @@ def mix_images(images_NCHW: Tensor, mix: Mix) -> Tensor:
     """Return the mixed images of a whole global batch."""
     partner = torch.from_numpy(mix.partner).to(images_NCHW.device)
     if mix.box is None:
-        return images_NCHW[partner].lerp_(images_NCHW, mix.share)
+        # `index_select` copies whole images; indexing would go pixel by pixel.
+        return images_NCHW.index_select(0, partner).lerp_(images_NCHW, mix.share)
     top, bottom, left, right = mix.box
     mixed = images_NCHW.clone()
     mixed[..., top:bottom, left:right] = images_NCHW[..., top:bottom, left:right][partner]

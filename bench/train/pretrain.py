@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from bench.data.loaders import steps_per_epoch, training_images
 from bench.data.store import ClassificationStore
-from bench.device import determinism, named, peak_memory
+from bench.device import determinism, named, peak_memory, reseed
 from bench.evaluate.top1 import shares
 from bench.lock import run_lock, say
 from bench.models.backbone import build_classifier
@@ -102,12 +102,11 @@ def _pretrain(
     )
 
     # 2. Model.
-    # Convolutions run faster with channels innermost; Swin permutes for itself.
-    layout = torch.channels_last if run.architecture.family == "convnext" else torch.contiguous_format
     model = build_classifier(run.architecture, n, store.num_classes, recipe.drop_path, recipe.crop)
     scale = run.architecture.layer_scale
     initialise(model, "pretrain", run.root_seed, run.repetition, layer_scale=scale)
-    model.to(device).to(memory_format=layout)
+    # Convolutions run faster with channels innermost, Swin's single one too.
+    model.to(device).to(memory_format=torch.channels_last)
 
     # 3. Optimizer, and with it the average of the weights and the scale of float16 gradients.
     training, precision = training_state(model, recipe, device)
@@ -173,8 +172,8 @@ def _pretrain(
             training.optimizer.zero_grad(set_to_none=True)
             loss = torch.zeros((), device=device)
             for number, (first, images, labels) in enumerate(passes, start=1):
-                # Drop path and dropout draw from the global generator.
-                torch.manual_seed(seed_for("noise", seed, step, number, ranks.rank))
+                # Drop path and dropout draw from the device's own generator.
+                reseed(device, seed_for("noise", seed, step, number, ranks.rank))
                 # The strategy, on uint8, then normalisation and erasing; then neighbours are mixed.
                 inputs = network_inputs(
                     images,
@@ -196,7 +195,7 @@ def _pretrain(
                 apart = ranks.world > 1 and number < share.passes
                 with network.no_sync() if apart else nullcontext():
                     with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
-                        logits = network(inputs.contiguous(memory_format=layout))
+                        logits = network(inputs.contiguous(memory_format=torch.channels_last))
                     total = F.cross_entropy(logits.float(), targets, reduction="sum")
                     part = total * (ranks.world / recipe.batch_size)
                     training.scaler.scale(part).backward()

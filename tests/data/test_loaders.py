@@ -161,21 +161,23 @@ def test_more_ranks_than_images_are_refused():
         micro_batches(4, rank=0, world=5)
 
 
-def test_chunks_hold_the_keys_in_order_and_never_two_batches():
+@pytest.mark.parametrize(("size", "lengths"), [(2, [2] * 25), (5, [5] * 10), (12, [12] * 4 + [2])])
+def test_chunks_hold_the_keys_in_order_whatever_the_batches(size, lengths):
     batches = keys(batch_size=5)
-    chunks = list(Chunked(KeyStream(10, 5, 1, start=0, stop=10), 2))
-    assert [len(chunk) for chunk in chunks] == [2, 2, 1] * 10
+    chunks = list(Chunked(KeyStream(10, 5, 1, start=0, stop=10), size))
+    assert [len(chunk) for chunk in chunks] == lengths
     assert [key for chunk in chunks for key in chunk] == [key for batch in batches for key in batch]
 
 
 def test_a_queue_is_bounded_by_samples_bytes_processes_and_memory():
     photograph, crop = 3 * 224**2 + 8, 5 * 4 * 512**2
-    # 4096 photographs, 14 processes: 64 a chunk, 4 chunks ahead: 14 * 4 * 64 * 0.15 MB = 0.54 GB.
-    assert vars(plan_queue(4096, photograph, 14, 1 << 34)) == {"chunk": 64, "ahead": 4}
+    # A photograph has 0.15 MB: 111 of them are below 16 MiB; 14 processes, 4 chunks ahead: 0.94 GB.
+    assert vars(plan_queue(4096, photograph, 14, 1 << 34)) == {"chunk": 111, "ahead": 4}
     # A crop has 5 MiB: 3 of them are below 16 MiB.
     assert vars(plan_queue(16, crop, 2, 1 << 34)) == {"chunk": 3, "ahead": 4}
-    # A batch of 16 on 8 processes is shared out: 2 each.
-    assert vars(plan_queue(16, photograph, 8, 1 << 34)) == {"chunk": 2, "ahead": 4}
+    # Small pictures share a chunk across batches, but not where the process itself would have to wait for them.
+    assert vars(plan_queue(16, photograph // 49, 8, 1 << 34)) == {"chunk": 256, "ahead": 4}
+    assert vars(plan_queue(16, photograph // 49, 0, 1 << 34)) == {"chunk": 16, "ahead": 0}
     # 64 MiB of shared memory (a container's usual share), 4 processes: 3 crops of 5 MiB each, in one chunk.
     assert vars(plan_queue(64, crop, 4, 64 << 20)) == {"chunk": 3, "ahead": 1}
     with pytest.raises(
@@ -200,14 +202,19 @@ class Counting(Samples):
 def counted(stop: int, *, workers: int, first: int = 0) -> list:
     stream = InOrder(stop, 3, first=first)
     sizes = map(len, stream.pieces())
-    return [
-        labels.tolist()
-        for _, labels in assembled(Counting(), stream, sizes, largest=3, workers=workers, device=CPU)
-    ]
+    found = []
+    for images, labels in assembled(Counting(), stream, sizes, largest=3, workers=workers, device=CPU):
+        assert images[:, 0].tolist() == labels.tolist()
+        found.append(labels.tolist())
+    return found
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_put_together_from_chunks_in_order(workers):
+@pytest.mark.parametrize(
+    ("workers", "chunk"),
+    [*((0, chunk) for chunk in range(1, 5)), *((2, chunk) for chunk in (1, 2, 4, 5, 7, 8))],
+)
+def test_batches_are_put_together_from_chunks_of_any_size_in_order(workers, chunk, monkeypatch):
+    monkeypatch.setattr("bench.data.assembly.CHUNK_SAMPLES", chunk)
     assert counted(7, workers=workers) == [[0, 1, 2], [3, 4, 5], [6]]
 
 

@@ -140,7 +140,8 @@ def train(job, rank, port):
             with process_group(torch.device("cpu")) as ranks:
                 do(*words, rank=ranks.rank, world=ranks.world)
     except BenchError as error:
-        print(error, file=sys.stderr, flush=True)
+        # One write: two processes that fail at once would otherwise share a line.
+        os.write(2, f"{error}\n".encode())
         return error.exit_code
     return 0
 
