@@ -58,6 +58,7 @@ NO_CHOICE = (
     "pretrain_data.holdout",  # the published validation part
     "compare.decisive",  # every place
     "discussion",  # words
+    "pictures",  # published
     "datasets.*.description",
     "datasets.*.holdout",  # selection: official
     "arms.*.epochs",  # the recipe's

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import BenchError
-from bench.publish.lighter import keep_counts, lighten, save_arrays
+from bench.publish.lighter import REPORT, keep_counts, keep_pictures, left_out, lighten, save_arrays
 from bench.publish.page import write_page
 from bench.publish.privacy import machine_names, refuse_private
 from bench.publish.regenerate import STUDY_FILE, regenerate
@@ -57,9 +57,12 @@ def publish(runs: Runs, study_file: Path, out: Path = PUBLISHED, *, limit: int =
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{final.name}-") as name:
         folder = Path(name) / final.name
         folder.mkdir()
+        if runs.study.pictures == "local":
+            keep_pictures(folder)
         _copy(runs, study_file, folder)
         regenerate(folder)
         _require_same_tables(Path(runs.root, "tables"), folder / "tables")
+        _write_report(runs, study_file, folder)
         lighten(folder, limit - ROOM)
         write_page(folder)
         refuse_private(folder, machine_names(runs, study_file))
@@ -80,7 +83,7 @@ def _copy(runs: Runs, study_file: Path, folder: Path) -> None:
             shutil.copyfile(source, folder / "paper" / name)
     trained: list[PretrainRun | FinetuneRun] = [*runs.pretrainings, *runs.finetunings]
     for job in (*trained, *runs.evaluations, *runs.classifiers):
-        _copy_job(job, folder / _below(runs, job))
+        _copy_job(job, folder / _below(runs, job), pictures="pictures" not in left_out(folder))
     if (words := discussion.path_of(runs.study)) is not None:
         shutil.copyfile(words, folder / discussion.FILE)
     (folder / "compare").mkdir()
@@ -103,7 +106,20 @@ def _below(runs: Runs, job: Job) -> str:
     return job.folder.removeprefix(f"{runs.root}/")
 
 
-def _copy_job(job: Job, folder: Path) -> None:
+def _write_report(runs: Runs, study_file: Path, folder: Path) -> None:
+    """Set the report from what is published, so that it shows nothing else."""
+    # `make tables` and `bench check` have no typst.
+    from bench.report.paper import write_report
+
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+        out = Path(name) / REPORT
+        write_report(
+            runs.study, folder, out, study_file=study_file, pictures="pictures" not in left_out(folder)
+        )
+        os.replace(out, folder / REPORT)
+
+
+def _copy_job(job: Job, folder: Path, *, pictures: bool) -> None:
     record = read_record(Path(job.record))
     if record.digest != job.digest:
         raise BenchError(
@@ -121,7 +137,7 @@ def _copy_job(job: Job, folder: Path) -> None:
     shutil.copyfile(Path(job.folder, "counts.npz"), folder / "counts.npz")
     keep_counts(folder)
     examples = Path(job.folder, EXAMPLES)
-    if examples.is_file():
+    if pictures and examples.is_file():
         with np.load(examples, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
         save_arrays(folder / EXAMPLES, drawn(arrays, record.extra["channels"], examples))

@@ -1,7 +1,8 @@
 """What makes a published study small: counts packed tightly, and what is left out of one that is still too large.
 
-In this order, until it fits: the figures' PDFs; the pictures of scenes; the counts of edges and of disturbed spectra,
-whose finished rows are then carried. left_out.json says which. The confusion counts of every sample always stay.
+In this order, until it fits: the figures' PDFs; the report; the pictures of scenes; the counts of edges and of
+disturbed spectra, whose finished rows are then carried. A study whose pictures are local has none from the beginning.
+left_out.json says which, and why. The confusion counts of every sample always stay.
 """
 
 import io
@@ -21,6 +22,9 @@ from bench.report.examples import FILE as EXAMPLES
 from bench.stats.scores import FURTHER
 
 LEFT_OUT = "left_out.json"
+FOR_SIZE, FOR_OWNERS = "left_out", "kept_local"
+"""Its two parts: left out so that the record stays small; not passed on, since the data may not be."""
+REPORT = "report.pdf"
 CARRIED = "measured"
 """Folder of the rows whose counts are left out: they stand in compare/ as they are."""
 ROWS = ("boundary", "spectral", "further")
@@ -69,18 +73,37 @@ def lighten(folder: Path, limit: int) -> list[str]:
     for name, leave_out in STEPS.items():
         if size_of(folder) <= limit:
             break
-        leave_out(folder)
-        done.append(name)
-    if done:
-        write_json(folder / LEFT_OUT, {"left_out": {name: WORDS[name] for name in done}})
+        if name not in left_out(folder):
+            leave_out(folder)
+            done.append(name)
+    _say(folder, FOR_SIZE, done)
     return done
 
 
-def left_out(folder: Path) -> list[str]:
-    """Return what a published study was published without: pdf, pictures, further."""
+def keep_pictures(folder: Path) -> None:
+    """Say of a study that is being published that its pictures stay where they are, whatever their size."""
+    _say(folder, FOR_OWNERS, ["pictures"])
+
+
+def _say(folder: Path, why: str, names: list[str]) -> None:
+    if names:
+        said = reasons(folder)
+        said[why] |= {name: WORDS[name] for name in names}
+        write_json(folder / LEFT_OUT, {why: words for why, words in said.items() if words})
+
+
+def reasons(folder: Path) -> dict[str, dict[str, str]]:
+    """Return what a published study was published without, name to words: for its size, and for the data's owners."""
     path = folder / LEFT_OUT
-    said = json.loads(path.read_text(encoding="utf-8"))["left_out"] if path.is_file() else {}
-    return [name for name in STEPS if name in said]
+    said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = {why: said.get(why, {}) for why in (FOR_SIZE, FOR_OWNERS)}
+    return {why: {name: words[name] for name in STEPS if name in words} for why, words in found.items()}
+
+
+def left_out(folder: Path) -> list[str]:
+    """Return what a published study was published without: pdf, report, pictures, further."""
+    said = reasons(folder)
+    return [name for name in STEPS if any(name in words for words in said.values())]
 
 
 def size_of(folder: Path) -> int:
@@ -91,6 +114,10 @@ def size_of(folder: Path) -> int:
 def _without_pdf(folder: Path) -> None:
     for path in (folder / "figures").glob("*.pdf"):
         path.unlink()
+
+
+def _without_report(folder: Path) -> None:
+    (folder / REPORT).unlink(missing_ok=True)
 
 
 def _without_pictures(folder: Path) -> None:
@@ -108,11 +135,13 @@ def _without_further(folder: Path) -> None:
 
 STEPS: dict[str, Callable[[Path], None]] = {
     "pdf": _without_pdf,
+    "report": _without_report,
     "pictures": _without_pictures,
     "further": _without_further,
 }
 WORDS = {
     "pdf": "the figures as PDF; the PNGs are there",
+    "report": "the report as PDF; this page and the tables say the same",
     "pictures": "the figures that show scenes, and the predictions they are drawn from",
     "further": "the counts of edges and of disturbed spectra; the rows that were computed from them are in measured/",
 }

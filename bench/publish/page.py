@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.publish.lighter import WORDS, left_out
+from bench.publish.lighter import FOR_OWNERS, FOR_SIZE, REPORT, reasons
 from bench.publish.regenerate import published_study
 from bench.record import write_text
 from bench.report.discussion import FILE, read_discussion
@@ -21,11 +21,14 @@ def write_page(folder: Path) -> Path:
     tables = ", ".join(f"[{name}](tables/{name}.md)" for name in table_names(study))
     shown = [name for name in figure_names(study) if (folder / "figures" / f"{name}.png").is_file()]
     figures = ", ".join(f"[{name}](figures/{name}.png)" for name in shown)
-    absent = "; ".join(WORDS[name] for name in left_out(folder))
+    absent = {why: "; ".join(words.values()) for why, words in reasons(folder).items()}
+    lacking = f"Left out, so that the record stays small: {words}.\n\n" if (words := absent[FOR_SIZE]) else ""
+    if words := absent[FOR_OWNERS]:
+        lacking += f"Not passed on, since the data may not be: {words}.\n\n"
+    report = f"The report: [{REPORT}]({REPORT}).\n\n" if (folder / REPORT).is_file() else ""
     words = read_discussion(path if (path := folder / FILE).is_file() else None)
     said = "".join(f"{MARKS[block.kind]}{block.text}\n\n" for block in words)
     discussion = f"## Discussion\n\n{said}" if said else ""
-    lacking = f"Left out, so that the record stays small: {absent}.\n\n" if absent else ""
     text = f"""# {study.title}
 
 {stamp}The light record of study `{study.study}`: counts, specs, receipts, tables and figures, without weights and
@@ -36,7 +39,7 @@ data. `bench publish` writes this folder, no rule of the workflow does, and no r
 {settings_of(main_table(numbers))["md"]}
 ![Gains](figures/forest.png)
 
-{discussion}Tables: {tables}.
+{discussion}{report}Tables: {tables}.
 
 Figures: {figures}.
 

@@ -38,20 +38,22 @@ def write_report(
     *,
     study_file: Path | None = None,
     partial: bool = False,
+    pictures: bool = True,
     template: Path = TEMPLATE,
 ) -> None:
     """Set the report of `study` as the PDF `out`, and what it was made from as report.json beside it.
 
     `results` is the study's own folder (results/<study>) with compare/ and figures/; `study_file` the study as
-    written, which the ledger is held against. Same files, same bytes. Raises BenchError if a table, a figure or
-    the template is missing, or if typst refuses the document.
+    written, which the ledger is held against; without `pictures` no figure shows scenes. Same files, same bytes.
+    Raises BenchError if a table, a figure or the template is missing, or if typst refuses the document.
     """
     numbers = read_numbers(study, results / "compare", partial=partial)
-    figures = [results / "figures" / f"{name}.png" for name in figure_names(study)]
+    names = [name for name in figure_names(study) if pictures or not name.startswith("pictures_")]
+    figures = [results / "figures" / f"{name}.png" for name in names]
     for path in (*figures, template):
         if not path.is_file():
             raise BenchError(f"{path}: no such file; the report needs it: run `bench figures` first")
-    content = report_content(numbers, results / "compare", study_file)
+    content = report_content(numbers, results / "compare", study_file, pictures=pictures)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out.parent / "report.json", content)
     # typst reads nothing above its root, so all that the document needs is brought into one folder.
@@ -83,9 +85,11 @@ def _compile(root: Path, template: Path, out: Path) -> None:
         partial.write_bytes(pdf)
 
 
-def report_content(numbers: Numbers, compare: Path, study_file: Path | None = None) -> dict[str, Any]:
+def report_content(
+    numbers: Numbers, compare: Path, study_file: Path | None = None, *, pictures: bool = True
+) -> dict[str, Any]:
     """Return all that the report prints, as JSON values."""
-    study = numbers.study
+    study, kinds = numbers.study, ("per_class", "confusion", *(["pictures"] if pictures else []))
     return {
         "title": f"{prefix} {study.title}" if (prefix := outcome(numbers)) else study.title,
         "summary": counted(numbers.verdicts["verdict"]),
@@ -104,7 +108,7 @@ def report_content(numbers: Numbers, compare: Path, study_file: Path | None = No
         "selection": f"{numbers.selection[:1].upper()}{numbers.selection[1:]}; no test image selects anything.",
         "orders": " and in ".join(study.orders),
         "tables": {table.name: _table(table) for table in all_tables(numbers, compare)},
-        "figures": {kind: _each(study, kind) for kind in ("per_class", "confusion", "pictures")},
+        "figures": {kind: _each(study, kind) for kind in kinds},
         "measured": measured(study),
         "disturbed": bool(study.spectral),
         "statements": _statements(numbers),

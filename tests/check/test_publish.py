@@ -25,7 +25,7 @@ from bench.study.runs import Runs
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "tests" / "workflow" / "smoke.yaml"
-COMMITTED = ROOT / "results" / "published" / "demo"
+COMMITTED = {name: ROOT / "results" / "published" / name for name in ("demo",)}
 MADE_AGAIN = ("compare", "tables", "figures")
 WITHOUT = """
 import sys
@@ -73,27 +73,31 @@ def test_tables_and_figures_are_made_again_byte_for_byte_without_torch(copy: Pat
     assert bytes_of(copy, *MADE_AGAIN) == bytes_of(published, *MADE_AGAIN)
 
 
-def test_the_committed_demo_gives_its_tables_byte_for_byte(tmp_path: Path) -> None:
-    done = without_heavy_packages("regenerate", str(COMMITTED), "--out", str(tmp_path))
+@pytest.mark.parametrize("name", COMMITTED)
+def test_a_committed_study_gives_its_tables_byte_for_byte(name: str, tmp_path: Path) -> None:
+    committed = COMMITTED[name]
+    done = without_heavy_packages("regenerate", str(committed), "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    made, kept = (bytes_of(folder, "tables") for folder in (tmp_path, COMMITTED))
+    made, kept = (bytes_of(folder, "tables") for folder in (tmp_path, committed))
     assert sorted(made) == sorted(kept)
     assert [name for name in made if made[name] != kept[name]] == []
     # Figures have the same bytes under the version that drew them; elsewhere they are there all the same.
     from matplotlib import __version__
 
-    figures = sorted(bytes_of(tmp_path, "figures")), sorted(bytes_of(COMMITTED, "figures"))
+    figures = sorted(bytes_of(tmp_path, "figures")), sorted(bytes_of(committed, "figures"))
     assert figures[0] == figures[1]
-    if json.loads((COMMITTED / "published.json").read_text())["made_with"]["matplotlib"] == __version__:
-        assert bytes_of(tmp_path, "figures") == bytes_of(COMMITTED, "figures")
+    if json.loads((committed / "published.json").read_text())["made_with"]["matplotlib"] == __version__:
+        assert bytes_of(tmp_path, "figures") == bytes_of(committed, "figures")
 
 
-def test_the_committed_demo_keeps_the_contract_and_is_light() -> None:
+@pytest.mark.parametrize("name", COMMITTED)
+def test_a_committed_study_keeps_the_contract_and_is_light(name: str) -> None:
     from bench.check.contract import check_folder
 
-    assert [(check.name, found) for check, found in check_folder(COMMITTED) if found] == []
-    assert sum(path.stat().st_size for path in COMMITTED.rglob("*") if path.is_file()) <= 5 * 2**20
-    refuse_private(COMMITTED, [])
+    committed = COMMITTED[name]
+    assert [(check.name, found) for check, found in check_folder(committed) if found] == []
+    assert sum(path.stat().st_size for path in committed.rglob("*") if path.is_file()) <= 5 * 2**20
+    refuse_private(committed, [])
 
 
 def test_what_is_published_holds_no_weights_no_data_and_a_page(published: Path) -> None:
@@ -152,19 +156,50 @@ def test_a_record_that_is_too_large_is_refused_with_its_largest_files(published:
     # Nothing was left out of so small a study.
     assert left_out(published) == []
     largest = max(sizes, key=lambda name: sizes[name])
-    with pytest.raises(BenchError, match=rf"git keeps 0\.10 MB at most; largest: {largest} \(0\.\d\d MB\), "):
+    with pytest.raises(
+        BenchError, match=rf"git keeps 0\.10 MB at most; largest: {largest} \(\d\.\d\d MB\), "
+    ):
         require_small(published, 100_000)
 
 
 def test_what_is_too_large_leaves_out_one_thing_after_the_other(copy: Path) -> None:
     sizes = {
         name: sum(path.stat().st_size for path in copy.rglob(pattern))
-        for name, pattern in {"pdf": "*.pdf", "pictures": "pictures_*.png"}.items()
+        for name, pattern in {"pdf": "figures/*.pdf", "pictures": "pictures_*.png"}.items()
     }
     whole = size_of(copy)
     assert lighten(copy, whole) == [] and size_of(copy) == whole
     assert lighten(copy, whole - sizes["pdf"]) == ["pdf"]
+    assert [path.name for path in copy.rglob("*.pdf")] == ["report.pdf"]
+    assert lighten(copy, size_of(copy) - 1) == ["report"] and left_out(copy) == ["pdf", "report"]
     assert not list(copy.rglob("*.pdf")) and list(copy.rglob("pictures_*.png"))
+
+
+def test_pictures_that_stay_local_are_nowhere_in_what_is_published(
+    runs: Runs, published: Path, tmp_path: Path
+) -> None:
+    from bench.check.contract import check_folder
+
+    text = STUDY.read_text().replace("scale: miniature\n", "scale: miniature\npictures: local\n")
+    (study_file := tmp_path / "local.yaml").write_text(text)
+    folder = publish(Runs(load_study(study_file)), study_file, tmp_path / "out")
+    assert left_out(folder) == ["pictures"]
+    assert not [path for path in folder.rglob("*") if path.name.startswith(("pictures_", "examples"))]
+    page = (folder / "README.md").read_text()
+    assert "Not passed on, since the data may not be: the figures that show scenes" in page
+    assert "pictures_" not in page and "[report.pdf](report.pdf)" in page
+    # The report is that of the study but for the panels of scenes.
+    assert 0 < (folder / "report.pdf").stat().st_size < (published / "report.pdf").stat().st_size
+    assert [(check.name, found) for check, found in check_folder(folder) if found] == []
+    kept = bytes_of(folder, *MADE_AGAIN)
+    regenerate(folder)
+    assert bytes_of(folder, *MADE_AGAIN) == kept
+    assert lighten(folder, 0) == ["pdf", "report", "further"]
+    write_page(folder)
+    assert (
+        "the record stays small: the figures as PDF; the PNGs are there; the report as PDF"
+        in (folder / "README.md").read_text()
+    )
 
 
 def test_a_light_record_gives_again_what_was_not_left_out(copy: Path, published: Path) -> None:
@@ -172,7 +207,7 @@ def test_a_light_record_gives_again_what_was_not_left_out(copy: Path, published:
 
     before = np.load(published / "evaluate" / "mfnet" / "convnext_mini" / "counts.npz")
     assert any(name.startswith("edges/") for name in before.files)
-    assert lighten(copy, 0) == left_out(copy) == ["pdf", "pictures", "further"]
+    assert lighten(copy, 0) == left_out(copy) == ["pdf", "report", "pictures", "further"]
     after = np.load(copy / "evaluate" / "mfnet" / "convnext_mini" / "counts.npz")
     # The confusion counts of each scene stay as they were counted; those of edges and spectra go.
     assert after.files == ["counts/full"] and np.array_equal(after["counts/full"], before["counts/full"])
