@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     verb(verbs.report, "set the report as PDF")
     verb(
         verbs.publish,
-        "copy the light record of a finished study to results/published/, tables and figures with it",
+        "write the light record of a finished study to results/published/, tables, figures and report with it",
     )
     taken = verb(
         verbs.adopt, "take over a published study's runs, by digest: their counts, in the place of weights"

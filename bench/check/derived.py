@@ -11,6 +11,7 @@ from bench.publish.light import SEAL, files_of
 from bench.publish.lighter import left_out
 from bench.publish.regenerate import recompare
 from bench.record import sha256_file
+from bench.report.examples import FILE as EXAMPLES
 from bench.report.tables import write_tables
 from bench.study.outputs import figure_names
 
@@ -92,8 +93,15 @@ def _beginning(one: str, other: str) -> str:
 
 
 def figures(folder: Folder) -> Iterator[str]:
-    """Find figures of the study that are missing, but for those that a published study says it leaves out."""
+    """Find figures of the study that are missing, but for those that a published study says it leaves out.
+
+    And what shows scenes in a published study whose pictures are local.
+    """
     absent = left_out(folder.path)
+    if folder.study.pictures == "local" and (folder.path / SEAL).is_file():
+        for path in sorted([*folder.path.rglob("pictures_*"), *folder.path.rglob(EXAMPLES)]):
+            name = path.relative_to(folder.path).as_posix()
+            yield f"{name}: shows scenes, which the study keeps local; remove it"
     for name in figure_names(folder.study):
         if "pictures" in absent and name.startswith("pictures_"):
             continue

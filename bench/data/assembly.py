@@ -10,7 +10,7 @@ import signal
 import sys
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +36,8 @@ QUEUE_BYTES = 1 << 30
 """Memory for what loader processes have made ahead, all of them together."""
 QUEUED = 4
 """Chunks that a process makes ahead where memory allows."""
+CUT = 2
+"""Chunks that batches are being cut out of: the one that is left, and the next."""
 OUTLIVED = 30
 """Seconds for which a loader process goes on after SIGTERM."""
 START = "fork" if sys.platform == "linux" else "spawn"
@@ -86,23 +88,24 @@ class Queue:
     """Chunks a process makes ahead."""
 
 
-def plan_queue(largest: int, sample_bytes: int, workers: int, memory: int) -> Queue:
-    """Return chunk and queue for batches of at most `largest` samples, so that what is ahead fits into `memory` bytes.
+def plan_queue(total: int, largest: int, sample_bytes: int, workers: int, memory: int) -> Queue:
+    """Return chunk and queue for `total` samples in batches of at most `largest`.
 
-    Without loader processes a chunk is no larger than a batch. Raises BenchError where not even one sample a process
-    fits.
+    What is ahead and the two chunks that batches are being cut out of fit into `memory` bytes. Without loader processes
+    a chunk is no larger than a batch. Raises BenchError where not even chunks of one sample fit.
     """
     chunk = min(CHUNK_SAMPLES, max(1, CHUNK_BYTES // sample_bytes))
     if not workers:
         return Queue(min(chunk, largest), 0)
-    fitting = min(memory, QUEUE_BYTES) // (workers * sample_bytes)
-    if not fitting:
+    fitting, least = min(memory, QUEUE_BYTES) // sample_bytes, workers + CUT
+    if fitting < least:
         raise BenchError(
-            f"{workers} loader processes need at least {workers * sample_bytes >> 20} MiB of shared memory, "
+            f"{workers} loader processes need at least {least * sample_bytes >> 20} MiB of shared memory, "
             f"{memory >> 20} MiB are free; lower BENCH_WORKERS or enlarge {SHARED_MEMORY}"
         )
-    chunk = min(chunk, fitting)
-    return Queue(chunk, min(QUEUED, fitting // chunk))
+    # Where there are few samples, each process has its share of them.
+    chunk = min(chunk, fitting // least, max(1, -(-total // workers)))
+    return Queue(chunk, min(QUEUED, (fitting // chunk - CUT) // workers))
 
 
 def assembled(
@@ -110,16 +113,18 @@ def assembled(
     keys: Sampler[list[Key]],
     sizes: Iterator[int],
     *,
+    total: int,
     largest: int,
     workers: int,
     device: torch.device,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Yield the batches of `keys`, whose lengths are `sizes`, in order and on the device.
 
-    Raises BenchError, as one sentence, for what goes wrong in a loader process or kills it.
+    The lengths are `largest` at most and `total` together. Whoever may fail between two batches closes this, which ends
+    the loader processes. Raises BenchError, as one sentence, for what goes wrong in one of them or kills it.
     """
     memory = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else QUEUE_BYTES
-    queue = plan_queue(largest, samples.sample_bytes, workers, memory)
+    queue = plan_queue(total, largest, samples.sample_bytes, workers, memory)
     pinned = device.type == "cuda"
     loader: DataLoader[Any] = DataLoader(
         samples,
@@ -137,7 +142,7 @@ def assembled(
     try:
         yield from _cut(_whole(chunks), sizes, device)
     finally:
-        # Now, and not when the iterator is collected: the traceback of an error would keep its processes until then.
+        # Now, and not when it is collected: the traceback of an error would keep the iterator until then.
         if workers:
             chunks._shutdown_workers()
 

@@ -6,7 +6,8 @@ micro-batches, and whether a run was interrupted, change nothing. Images go to t
 or float32 (scenes), still in stored units; strategy, normalisation and mixing happen there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from itertools import cycle, islice
 
 import numpy as np
@@ -22,6 +23,9 @@ from bench.data.transforms_classification import EvalTransform, TrainTransform
 from bench.errors import BenchError
 from bench.seeds import seed_for
 from bench.study.recipes import FinetuneRecipe, PretrainRecipe
+
+Steps = Generator[Iterator[MicroBatch]]
+"""For each step its micro-batches. Whoever may fail before the last closes this, which ends the loader processes."""
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -80,7 +84,7 @@ def training_images(
     rank: int = 0,
     world: int = 1,
     micro: int | None = None,
-) -> Iterator[Iterator[MicroBatch]]:
+) -> Steps:
     """Yield for each step `start` .. `stop` - 1 this rank's micro-batches: uint8 [b, 3, crop, crop] and int64 [b].
 
     The global batch of a step is the same for all ranks; which part of it is whose, and in what pieces, says
@@ -109,7 +113,7 @@ def training_crops(
     rank: int = 0,
     world: int = 1,
     micro: int | None = None,
-) -> Iterator[Iterator[MicroBatch]]:
+) -> Steps:
     """Yield for each iteration `start` .. `stop` - 1 this rank's micro-batches: images [b, C, crop, crop] and labels.
 
     Images are float32 in stored units, labels uint8 [b, crop, crop], padding holds the mean; `labels` names
@@ -133,7 +137,7 @@ def validation_images(
     resize: Resize = "pillow",
     first: int = 0,
     stop: int | None = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Generator[tuple[Tensor, Tensor]]:
     """Yield the validation images `first` .. `stop` - 1 once, in stored order: uint8 [B, 3, crop, crop] and int64 [B].
 
     B is `batch_size`, and what is left in the last batch; `stop` unset: to the end. Short side resized to
@@ -141,19 +145,20 @@ def validation_images(
     """
     samples = ImageSamples(store, "val", EvalTransform(crop, ratio), 0, resize)
     keys = InOrder(store.count("val") if stop is None else stop, batch_size, first=first)
-    sizes = map(len, keys.pieces())
-    return assembled(samples, keys, sizes, largest=batch_size, workers=workers, device=device)
+    sizes, total = map(len, keys.pieces()), keys.stop - keys.first
+    return assembled(samples, keys, sizes, total=total, largest=batch_size, workers=workers, device=device)
 
 
-def _by_step(
-    samples: Samples, keys: KeyStream, workers: int, device: torch.device
-) -> Iterator[Iterator[MicroBatch]]:
+def _by_step(samples: Samples, keys: KeyStream, workers: int, device: torch.device) -> Steps:
     """Yield for each step the iterator of its micro-batches; what is left of one is passed over before the next."""
     pieces = keys.pieces
+    largest, whole, steps = max(map(len, pieces)), sum(map(len, pieces)), keys.stop - keys.start
     sizes = islice(cycle(len(piece) for piece in pieces), len(keys))
-    batches = assembled(samples, keys, sizes, largest=max(map(len, pieces)), workers=workers, device=device)
-    for _ in range(keys.start, keys.stop):
-        step = (MicroBatch(piece.start, *next(batches)) for piece in pieces)
-        yield step
-        for _ in step:
-            pass
+    with closing(
+        assembled(samples, keys, sizes, total=whole * steps, largest=largest, workers=workers, device=device)
+    ) as batches:
+        for _ in range(steps):
+            step = (MicroBatch(piece.start, *next(batches)) for piece in pieces)
+            yield step
+            for _ in step:
+                pass

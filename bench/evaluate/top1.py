@@ -17,6 +17,7 @@ the mean of red, green and blue in every channel, whatever the order.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,7 +140,7 @@ def hits(
     names += [f"top1/{name}" for sight, _ in sights for name in sight.changes]
     found = {name: np.zeros((len(readers), count), dtype=np.bool_) for name in names}
     first, stop = shard(count, rank, world)
-    for images, labels in validation_images(
+    batches = validation_images(
         store,
         batch_size=BATCH,
         crop=crop,
@@ -149,17 +150,19 @@ def hits(
         resize=resize,
         first=first,
         stop=stop,
-    ):
-        here = slice(first, first + len(images))
-        for sight, rows in sights:
-            for name, inputs in _seen(images, sight, mean, std):
-                for row in rows:
-                    logits = readers[row].model(inputs)
-                    found[f"top1/{name}"][row, here] = (logits.max(1).indices == labels).cpu().numpy()
-                    if f"top5/{name}" in found:
-                        among = logits.topk(TOP, dim=1).indices == labels[:, None]
-                        found[f"top5/{name}"][row, here] = among.any(1).cpu().numpy()
-        first = here.stop
+    )
+    with closing(batches):
+        for images, labels in batches:
+            here = slice(first, first + len(images))
+            for sight, rows in sights:
+                for name, inputs in _seen(images, sight, mean, std):
+                    for row in rows:
+                        logits = readers[row].model(inputs)
+                        found[f"top1/{name}"][row, here] = (logits.max(1).indices == labels).cpu().numpy()
+                        if f"top5/{name}" in found:
+                            among = logits.topk(TOP, dim=1).indices == labels[:, None]
+                            found[f"top5/{name}"][row, here] = among.any(1).cpu().numpy()
+            first = here.stop
     return found
 
 

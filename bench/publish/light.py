@@ -1,8 +1,8 @@
 """`bench publish`: a study's light record, copied to results/published/<study>/, which no rule writes or reads.
 
 What is copied: the study file, the paper's numbers it was held against, every record, the counts, the manifests
-without their lists of files, losses and examples in the form that figures draw. Tables and figures are not copied
-but made from the copy, and its tables must be those of the study: what cannot be regenerated is not published.
+without their lists of files, losses and examples in the form that figures draw. Tables, figures and report are not
+copied but made from the copy, and its tables must be those of the study: what cannot be regenerated is not published.
 """
 
 import hashlib
@@ -116,6 +116,8 @@ def _write_report(runs: Runs, study_file: Path, folder: Path) -> None:
         write_report(
             runs.study, folder, out, study_file=study_file, pictures="pictures" not in left_out(folder)
         )
+        # All its words stand in report.json beside it, where they can be read.
+        refuse_private(Path(name), machine_names(runs, study_file))
         os.replace(out, folder / REPORT)
 
 

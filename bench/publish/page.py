@@ -26,8 +26,8 @@ def write_page(folder: Path) -> Path:
     if words := absent[FOR_OWNERS]:
         lacking += f"Not passed on, since the data may not be: {words}.\n\n"
     report = f"The report: [{REPORT}]({REPORT}).\n\n" if (folder / REPORT).is_file() else ""
-    words = read_discussion(path if (path := folder / FILE).is_file() else None)
-    said = "".join(f"{MARKS[block.kind]}{block.text}\n\n" for block in words)
+    blocks = read_discussion(path if (path := folder / FILE).is_file() else None)
+    said = "".join(f"{MARKS[block.kind]}{block.text}\n\n" for block in blocks)
     discussion = f"## Discussion\n\n{said}" if said else ""
     text = f"""# {study.title}
 

@@ -136,7 +136,7 @@ class Study:
     """Disturbances in which they are read too, each of one channel at a time: mean, gain:G, offset:D."""
     compare: Comparison
     pictures: Literal["published", "local"] = "published"
-    """local: the data may not be passed on, so no figure that shows scenes and no prediction leaves this machine."""
+    """local: the data may not be passed on, so `bench publish` takes no figure that shows scenes and no prediction."""
     discussion: str | None = None
     """Text about the results that the report prints (`bench.report.discussion`); it changes none of them."""
 

@@ -89,7 +89,7 @@ def measure(case: Case, place: torch.device) -> Measured:
 
 
 def _measure(case: Case, place: torch.device, batch: int, *, rounds: int = ROUNDS) -> Measured:
-    model = _network(case).to(place)
+    model = _network(case).to(place).to(memory_format=torch.channels_last)
     model.train()
     optimizer = adamw(
         parameter_groups(model.named_parameters(), weight_decay=0.05), betas=(0.9, 0.999), device=place
@@ -97,6 +97,7 @@ def _measure(case: Case, place: torch.device, batch: int, *, rounds: int = ROUND
     precision = autocast_type(case.amp, place)
     generator = torch.Generator().manual_seed(seed_for("calibrate", case.key))
     image = torch.randn(batch, case.channels, case.crop, case.crop, generator=generator).to(place)
+    image = image.contiguous(memory_format=torch.channels_last)
     classes = CLASSES[case.stage]
     shape = (batch,) if case.stage == "pretrain" else (batch, case.crop, case.crop)
     target = torch.randint(classes, shape, generator=generator).to(place)

@@ -7,7 +7,7 @@ arm is in no seed: two arms of one repetition see the same crops in the same ord
 
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +137,14 @@ def _finetune(
     # 5. Loop.
     network: Any = averaging(model) if ranks.world > 1 else model
     model.train()
-    guard, saved, save_seconds = FiniteGuard(device, ranks, checkpoints), time.monotonic(), 0.0
+    guard, saved, save_seconds = FiniteGuard(ranks, checkpoints), time.monotonic(), 0.0
     every = max(1, steps // ROWS)
     batches = training_crops(
         store, recipe, labels=run.labels, seed=seed, start=start, stop=steps, workers=workers, device=device,
         rank=ranks.rank, world=ranks.world, micro=recipe.micro_batch,
     )  # fmt: skip
     with (
+        closing(batches),
         Path(os.devnull).open("w") as nowhere,
         Progress(
             label, steps, start=start, unit_size=recipe.batch_size, stream=None if ranks.first else nowhere

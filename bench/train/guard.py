@@ -21,10 +21,8 @@ class FiniteGuard:
     them or hands them on, so that no checkpoint ever holds what came after.
     """
 
-    def __init__(
-        self, device: torch.device, ranks: Ranks | None = None, checkpoints: Checkpoints | None = None
-    ) -> None:
-        self.device, self.ranks, self.checkpoints = device, ranks or Ranks(), checkpoints
+    def __init__(self, ranks: Ranks | None = None, checkpoints: Checkpoints | None = None) -> None:
+        self.ranks, self.checkpoints = ranks or Ranks(), checkpoints
         self.noted: list[tuple[int, str, Tensor]] = []
 
     def note(self, step: int, **quantities: Tensor) -> None:

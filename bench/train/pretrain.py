@@ -9,7 +9,7 @@ no seed: two strategies see the same images in the same order.
 
 import os
 import time
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +137,14 @@ def _pretrain(
     if ranks.world > 1:
         network = averaging(network)
     model.train()
-    guard, saved, save_seconds = FiniteGuard(device, ranks, checkpoints), time.monotonic(), 0.0
+    guard, saved, save_seconds = FiniteGuard(ranks, checkpoints), time.monotonic(), 0.0
     rows_at = {round(per_epoch * (row + 1) / ROWS_PER_EPOCH) for row in range(ROWS_PER_EPOCH)}
     batches = training_images(
         store, recipe, seed=seed, start=start, stop=steps, workers=workers, device=device,
         rank=ranks.rank, world=ranks.world, micro=micro,
     )  # fmt: skip
     with (
+        closing(batches),
         Path(os.devnull).open("w") as nowhere,
         Progress(
             label, steps, start=start, unit_size=recipe.batch_size, stream=None if ranks.first else nowhere

@@ -56,6 +56,11 @@ class TrainingState:
             )
         self.model.load_state_dict(kept["model"])
         self.optimizer.load_state_dict(kept["optimizer"])
+        # A fused optimizer walks weights and moments in the order of memory, which a state of another layout has not.
+        for weight, moments in self.optimizer.state.items():
+            for name, moment in moments.items():
+                if moment.shape == weight.shape and moment.stride() != weight.stride():
+                    moments[name] = torch.empty_like(weight, dtype=moment.dtype).copy_(moment)
         self.scaler.load_state_dict(kept["scaler"])
         if self.average is not None:
             self.average.module.load_state_dict(kept["average"])

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from bench.study.runs import Runs
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "tests" / "workflow" / "smoke.yaml"
-COMMITTED = {name: ROOT / "results" / "published" / name for name in ("demo",)}
+COMMITTED = {path.parent.name: path.parent for path in ROOT.glob("results/published/*/study.yaml")}
 MADE_AGAIN = ("compare", "tables", "figures")
 WITHOUT = """
 import sys
@@ -188,12 +189,20 @@ def test_pictures_that_stay_local_are_nowhere_in_what_is_published(
     page = (folder / "README.md").read_text()
     assert "Not passed on, since the data may not be: the figures that show scenes" in page
     assert "pictures_" not in page and "[report.pdf](report.pdf)" in page
-    # The report is that of the study but for the panels of scenes.
-    assert 0 < (folder / "report.pdf").stat().st_size < (published / "report.pdf").stat().st_size
+    # The report is that of the study but for the panels of scenes, one a dataset.
+    pictures = [
+        len(re.findall(rb"/Subtype\s*/Image\b", (record / "report.pdf").read_bytes()))
+        for record in (published, folder)
+    ]
+    assert pictures[0] - pictures[1] == len(runs.study.datasets)
     assert [(check.name, found) for check, found in check_folder(folder) if found] == []
     kept = bytes_of(folder, *MADE_AGAIN)
     regenerate(folder)
     assert bytes_of(folder, *MADE_AGAIN) == kept
+    shutil.copyfile(published / "figures" / "pictures_mfnet.png", folder / "figures" / "pictures_mfnet.png")
+    found = {check.name: found for check, found in check_folder(folder)}["figures"]
+    assert found == ["figures/pictures_mfnet.png: shows scenes, which the study keeps local; remove it"]
+    (folder / "figures" / "pictures_mfnet.png").unlink()
     assert lighten(folder, 0) == ["pdf", "report", "further"]
     write_page(folder)
     assert (

@@ -1,9 +1,11 @@
 """Batches are a function of (seed, epoch, index): not of workers, of the first step, or of global state."""
 
+import multiprocessing
 import os
 import pickle
 import random
 import signal
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -171,19 +173,25 @@ def test_chunks_hold_the_keys_in_order_whatever_the_batches(size, lengths):
 
 def test_a_queue_is_bounded_by_samples_bytes_processes_and_memory():
     photograph, crop = 3 * 224**2 + 8, 5 * 4 * 512**2
-    # A photograph has 0.15 MB: 111 of them are below 16 MiB; 14 processes, 4 chunks ahead: 0.94 GB.
-    assert vars(plan_queue(4096, photograph, 14, 1 << 34)) == {"chunk": 111, "ahead": 4}
+    many = 1 << 20
+    # A photograph has 0.15 MB: 111 of them are below 16 MiB; 14 processes, 4 chunks ahead and 2 at hand: 0.97 GB.
+    assert vars(plan_queue(many, 4096, photograph, 14, 1 << 34)) == {"chunk": 111, "ahead": 4}
     # A crop has 5 MiB: 3 of them are below 16 MiB.
-    assert vars(plan_queue(16, crop, 2, 1 << 34)) == {"chunk": 3, "ahead": 4}
+    assert vars(plan_queue(many, 16, crop, 2, 1 << 34)) == {"chunk": 3, "ahead": 4}
     # Small pictures share a chunk across batches, but not where the process itself would have to wait for them.
-    assert vars(plan_queue(16, photograph // 49, 8, 1 << 34)) == {"chunk": 256, "ahead": 4}
-    assert vars(plan_queue(16, photograph // 49, 0, 1 << 34)) == {"chunk": 16, "ahead": 0}
-    # 64 MiB of shared memory (a container's usual share), 4 processes: 3 crops of 5 MiB each, in one chunk.
-    assert vars(plan_queue(64, crop, 4, 64 << 20)) == {"chunk": 3, "ahead": 1}
+    assert vars(plan_queue(many, 16, photograph // 49, 8, 1 << 34)) == {"chunk": 256, "ahead": 4}
+    assert vars(plan_queue(many, 16, photograph // 49, 0, 1 << 34)) == {"chunk": 16, "ahead": 0}
+    # 500 small pictures on 14 processes: a share for each.
+    assert vars(plan_queue(500, 64, photograph // 49, 14, 1 << 34)) == {"chunk": 36, "ahead": 4}
+    # 64 MiB of shared memory (a container's usual share), 4 processes: 2 crops of 5 MiB each, and 4 at hand.
+    assert vars(plan_queue(many, 64, crop, 4, 64 << 20)) == {"chunk": 2, "ahead": 1}
+    for workers, memory in ((1, 15 << 20), (2, 30 << 20), (2, 64 << 20), (6, 64 << 20), (14, 1 << 30)):
+        queue = plan_queue(many, 64, crop, workers, memory)
+        assert queue.chunk * (workers * queue.ahead + 2) * crop <= memory and queue.ahead >= 1
     with pytest.raises(
-        BenchError, match="20 loader processes need at least 100 MiB of shared memory, 64 MiB are free"
+        BenchError, match="20 loader processes need at least 110 MiB of shared memory, 64 MiB are free"
     ):
-        plan_queue(64, crop, 20, 64 << 20)
+        plan_queue(many, 64, crop, 20, 64 << 20)
 
 
 class Counting(Samples):
@@ -203,7 +211,8 @@ def counted(stop: int, *, workers: int, first: int = 0) -> list:
     stream = InOrder(stop, 3, first=first)
     sizes = map(len, stream.pieces())
     found = []
-    for images, labels in assembled(Counting(), stream, sizes, largest=3, workers=workers, device=CPU):
+    batches = assembled(Counting(), stream, sizes, total=stop - first, largest=3, workers=workers, device=CPU)
+    for images, labels in batches:
         assert images[:, 0].tolist() == labels.tolist()
         found.append(labels.tolist())
     return found
@@ -223,6 +232,16 @@ def test_what_a_loader_process_cannot_read_ends_in_its_one_sentence(workers):
     with pytest.raises(BenchError) as caught:
         counted(8, workers=workers)
     assert str(caught.value) == "train.bin, photograph 7: not a readable picture"
+
+
+def test_loader_processes_end_with_the_loop_that_fails_whoever_keeps_its_traceback(photographs):
+    steps = training_images(photographs, PRETRAIN, seed=1, start=0, stop=6, workers=2, device=CPU, micro=2)
+    with pytest.raises(ZeroDivisionError) as caught, closing(steps):
+        for micros in steps:
+            next(micros)
+            assert len(multiprocessing.active_children()) == 2
+            raise ZeroDivisionError
+    assert caught.traceback and multiprocessing.active_children() == []
 
 
 def test_a_loader_process_that_is_killed_is_told_in_one_sentence():

@@ -25,8 +25,9 @@ from bench.progress import CsvLog, Progress
 from bench.record import digest_of, read_record, sha256_file
 from bench.train import pretrain as story
 from bench.train.guard import FiniteGuard
+from bench.train.optim import set_lr
 from bench.train.pretrain import ORDERS, pretrain
-from bench.train.state import TrainingState, gradient_scaler
+from bench.train.state import TrainingState, gradient_scaler, training_state
 from bench.train.validation import validate
 
 OUTPUTS = ("weights.safetensors", "weights.json", "log.csv")
@@ -107,6 +108,41 @@ def test_a_run_killed_anywhere_and_started_again_gives_the_bits_of_one_that_was_
     assert codes == [0] and f"resuming after step {resumed}\n" in said
     assert outputs(run) == outputs(plain)
     assert sorted(path.name for path in (Path(run.folder) / "state").iterdir()) == ["log.csv"]
+
+
+def test_a_killed_swin_goes_on_to_the_same_bits(manifest, tmp_path, forks):
+    settings = {"strategy": "csp", "n": 5, "architecture": SWIN, "clip_grad": 1.0}
+    whole = pretraining(tmp_path / "whole", manifest, **settings)
+    pretrain(whole, device="cpu", workers=0)
+    run = replace(whole, folder=str(tmp_path / "run"))
+    codes, _ = forks.train(run, die=("step", 7, 0))
+    assert codes == [-signal.SIGKILL]
+    codes, said = forks.train(run, every_step=False)
+    assert codes == [0] and "resuming after step 7\n" in said
+    assert outputs(run) == outputs(whole)
+
+
+def test_a_state_of_another_memory_layout_goes_on_with_its_moments_in_their_places(manifest, tmp_path):
+    def trained(layout, steps, state=None):
+        model = torch.nn.Conv2d(3, 4, 3).to(memory_format=layout)
+        for number, value in enumerate(model.parameters()):
+            torch.nn.init.normal_(value, generator=torch.Generator().manual_seed(number))
+        training, _ = training_state(model, pretraining(tmp_path, manifest).recipe, torch.device("cpu"))
+        if state is not None:
+            training.restore(state, tmp_path)
+        set_lr(training.optimizer, 0.1)
+        for step in steps:
+            training.optimizer.zero_grad()
+            images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(step))
+            model(images.contiguous(memory_format=layout)).square().mean().backward()
+            training.update(None)
+        return training
+
+    half = trained(torch.contiguous_format, range(3)).kept()
+    found = trained(torch.channels_last, range(3, 6), half).model.state_dict()
+    whole = trained(torch.contiguous_format, range(6)).model.state_dict()
+    for name, value in whole.items():
+        torch.testing.assert_close(found[name], value)
 
 
 def test_a_damaged_newest_checkpoint_costs_a_step_and_not_the_bits(plain, tmp_path, forks):
@@ -338,7 +374,7 @@ def test_one_run_has_one_precision_and_a_fallback_is_said(manifest, tmp_path, mo
 
 
 def test_the_guard_names_the_earliest_of_several_quantities():
-    guard = FiniteGuard(torch.device("cpu"))
+    guard = FiniteGuard()
     for step in range(6):
         guard.note(
             step,
