@@ -29,12 +29,13 @@ def write_page(folder: Path) -> Path:
     blocks = read_discussion(path if (path := folder / FILE).is_file() else None)
     said = "".join(f"{MARKS[block.kind]}{block.text}\n\n" for block in blocks)
     discussion = f"## Discussion\n\n{said}" if said else ""
+    first = "![Overview](figures/overview.png)" if numbers.judged else "![Top-1](figures/top1.png)"
     text = f"""# {study.title}
 
 {stamp}The light record of study `{study.study}`: counts, specs, receipts, tables and figures, without weights and
 data. `bench publish` writes this folder, no rule of the workflow does, and no run reads it.
 
-![Overview](figures/overview.png)
+{first}
 
 {settings_of(main_table(numbers))["md"]}
 ![Gains](figures/forest.png)

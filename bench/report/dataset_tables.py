@@ -26,8 +26,12 @@ def dataset_table(numbers: Numbers, dataset: str, classes: pd.DataFrame) -> Tabl
     """
     study, compare = numbers.study, numbers.study.compare
     head = only(numbers.headline, dataset=dataset)
-    arms = [arm for arm in study.named if (head["arm"] == arm).any()]
-    places = [(backbone, arm) for backbone in study.backbones for arm in (*arms, GAIN)]
+    places = [
+        (backbone, arm)
+        for backbone in study.backbones
+        if (dataset, backbone) in study.places
+        for arm in (*study.named_at(dataset, backbone), GAIN)
+    ]
     found = {
         (backbone, str(row["baseline"])): row
         for backbone in study.backbones

@@ -51,8 +51,8 @@ def forest(
         for row, (dataset, backbone) in enumerate(cells):
             own = gains[(gains["dataset"] == dataset) & (gains["backbone"] == backbone)]
             _paper_band(axes, own, row, first=row == 0 or cells[row - 1][0] != dataset)
-            for _, item in own.iterrows():
-                place = baselines.index(item["baseline"]) - (len(baselines) - 1) / 2
+            for number, (_, item) in enumerate(own.iterrows()):
+                place = number - (len(own) - 1) / 2
                 colour = colours.get(item["baseline"], INK)
                 _gain(axes, item, row + place * step, colour, marks[item["baseline"]])
         for row in range(1, len(cells)):
@@ -169,6 +169,9 @@ def per_class(
         for axes, backbone in zip(panels[::2] if beside else panels, backbones, strict=True):
             for number, arm in enumerate(arms):
                 own = scores[(scores["backbone"] == backbone) & (scores["arm"] == arm)]
+                if not own["value"].notna().any():
+                    # The arm does not run here, and dots without a place would upset the layout.
+                    continue
                 places = np.arange(len(classes)) + (number - (len(arms) - 1) / 2) * height
                 means = own.groupby("class")["value"].mean().reindex(classes)
                 axes.barh(
@@ -228,14 +231,14 @@ def top1(frame: pd.DataFrame, *, title: str, stamp: str = "", note: str = "") ->
     shades = dict(zip(orders, ("#0072B2", "#E69F00", "#56B4E9"), strict=False))
     hatches = arm_marks(orders, HATCHES)
     width, reach = 0.8 / len(orders), 100 * float(frame["value"].max())
-    most = max(frame[frame["backbone"] == backbone]["group"].nunique() for backbone in backbones)
+    counts = [frame[frame["backbone"] == backbone]["group"].nunique() for backbone in backbones]
     # Inches that a group has: its name stands on two lines, or turned where it is too narrow for that.
-    turned = (FULL_WIDTH - 0.5) / len(backbones) / most < 0.055 * max(
+    turned = (FULL_WIDTH - 0.5) / sum(counts) < 0.055 * max(
         len(line) for group in frame["group"] for line in group.split("\n")
     )
     figure = new_figure(FULL_WIDTH, 3.8 if turned else 2.4)
     with matplotlib.rc_context(RC):
-        panels = figure.subplots(1, len(backbones), sharey=True, squeeze=False)[0]
+        panels = figure.subplots(1, len(backbones), sharey=True, squeeze=False, width_ratios=counts)[0]
         for axes, backbone in zip(panels, backbones, strict=True):
             here = frame[frame["backbone"] == backbone]
             groups = list(dict.fromkeys(here["group"]))
@@ -313,6 +316,9 @@ def curves(
             for j, column in enumerate(columns):
                 axes = panels[i, j]
                 here = frame[(frame["row"] == row) & (frame["column"] == column)]
+                if here.empty:
+                    axes.set_visible(False)
+                    continue
                 for (line, _), run in here.groupby(["line", "run"], sort=False):
                     axes.plot(
                         run["x"],

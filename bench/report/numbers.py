@@ -121,10 +121,27 @@ class Numbers:
         """What was repeated, in words."""
         design = self.study.repetitions
         if design.design == "matched":
-            return f"{_count(design.pretrain, 'matched pair')} of pre-training and fine-tuning"
+            pairs = f"{_count(design.pretrain, 'matched pair')} of pre-training and fine-tuning"
+            fewer = [str(count) for count in self._pairs_at_places() if count < design.pretrain]
+            return f"{pairs}, at some places {' or '.join(fewer)}" if fewer else pairs
         seeds = _count(design.finetune, "fine-tuning seed")
         on = "one pre-training" if design.pretrain == 1 else f"each of {design.pretrain} pre-trainings"
         return f"{seeds} on {on}"
+
+    def _pairs_at_places(self) -> list[int]:
+        """Return how many repetitions of the treatment the study asks for, each number once, rising."""
+        study, numbers = self.study, range(self.study.repetitions.count)
+        return sorted(
+            {
+                sum(study.asks_for(*place, study.compare.treatment, k) for k in numbers)
+                for place in study.places
+            }
+        )
+
+    @property
+    def judged(self) -> bool:
+        """Say whether the study has a value for any number of the paper, so that tiles of claims tell something."""
+        return bool(self.verdicts["value"].notna().any())
 
     @cached_property
     def statement(self) -> str:

@@ -92,6 +92,7 @@ def report_content(
     study, kinds = numbers.study, ("per_class", "confusion", *(["pictures"] if pictures else []))
     return {
         "title": f"{prefix} {study.title}" if (prefix := outcome(numbers)) else study.title,
+        "judged": numbers.judged,
         "summary": counted(numbers.verdicts["verdict"]),
         "study": study.study,
         "stamp": numbers.stamp,

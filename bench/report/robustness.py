@@ -53,6 +53,9 @@ def spectral(
             own = frame[frame["dataset"] == dataset]
             names = list(dict.fromkeys(own["disturbance"]))
             for axes, backbone in zip(grid[row], backbones, strict=True):
+                if not (own["backbone"] == backbone).any():
+                    axes.set_visible(False)
+                    continue
                 for number, arm in enumerate(arms):
                     here = own[(own["backbone"] == backbone) & (own["arm"] == arm)]
                     places = np.arange(len(names)) + SPREAD * (number - (len(arms) - 1) / 2)
@@ -90,6 +93,9 @@ def boundary(
             own = frame[frame["dataset"] == dataset]
             widths = sorted(own["width"].unique())
             for axes, backbone in zip(grid[row], backbones, strict=True):
+                if not (own["backbone"] == backbone).any():
+                    axes.set_visible(False)
+                    continue
                 for number, arm in enumerate(arms):
                     here = own[(own["backbone"] == backbone) & (own["arm"] == arm)]
                     places = np.arange(len(widths)) + 0.5 * SPREAD * (number - (len(arms) - 1) / 2)

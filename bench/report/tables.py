@@ -48,6 +48,8 @@ def main_table(numbers: Numbers) -> Table:
     rows, marks = [], set[str]()
     for dataset in study.datasets:
         for backbone in study.backbones:
+            if (dataset, backbone) not in study.places:
+                continue
             head = only(numbers.headline, dataset=dataset, backbone=backbone)
             found = only(gains(numbers, dataset, backbone), baseline=compare.primary)
             cells = [Cell(dataset_label(study, dataset)), Cell(backbone_label(backbone))]

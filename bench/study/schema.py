@@ -234,6 +234,15 @@ class Study:
             )
         )
 
+    def named_at(self, dataset: str, backbone: str) -> list[str]:
+        """Return the named arms that run on a dataset and backbone, in at least one repetition."""
+        numbers = range(self.repetitions.count)
+        return [
+            arm
+            for arm in self.named
+            if any(self.asks_for(dataset, backbone, arm, number) for number in numbers)
+        ]
+
     def asks_for(self, dataset: str, backbone: str, arm: str, repetition: int) -> bool:
         """Say whether the study has this cell: enough channels for the arm, and nothing of the grid against it."""
         if len(self.datasets[dataset].channels) < self.arms[arm].min_channels:
