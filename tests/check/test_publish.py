@@ -101,6 +101,12 @@ def test_a_committed_study_keeps_the_contract_and_is_light(name: str) -> None:
     refuse_private(committed, [])
 
 
+def test_the_small_study_shows_no_scene_of_others() -> None:
+    committed = COMMITTED["mini"]
+    assert "pictures" in left_out(committed)
+    assert not [path for path in committed.rglob("*") if path.name.startswith(("pictures_", "examples"))]
+
+
 def test_what_is_published_holds_no_weights_no_data_and_a_page(published: Path) -> None:
     names = {path.name for path in published.rglob("*") if path.is_file()}
     assert (
