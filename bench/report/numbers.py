@@ -122,7 +122,7 @@ class Numbers:
         design = self.study.repetitions
         if design.design == "matched":
             pairs = f"{_count(design.pretrain, 'matched pair')} of pre-training and fine-tuning"
-            fewer = [str(count) for count in self._pairs_at_places() if count < design.pretrain]
+            fewer = [str(count) for count in self._pairs_at_places() if 0 < count < design.pretrain]
             return f"{pairs}, at some places {' or '.join(fewer)}" if fewer else pairs
         seeds = _count(design.finetune, "fine-tuning seed")
         on = "one pre-training" if design.pretrain == 1 else f"each of {design.pretrain} pre-trainings"
