@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from bench.errors import RequestError
+from bench.heap import keep_memory
 from bench.machine import cores, gpu_count, gpu_slot
 from bench.study.place import whole_number
 
@@ -22,6 +23,7 @@ def device() -> str:
     if not threads.isdigit() or threads == "0":
         raise RequestError(f"OMP_NUM_THREADS={threads}: expected a whole number of threads, 1 or more")
     torch.set_num_threads(int(threads))
+    keep_memory()
     exact_float32()
     named, own = os.environ.get("BENCH_DEVICE"), os.environ.get("LOCAL_RANK")
     if own is not None and (named == "cuda" or (named is None and torch.cuda.is_available())):

@@ -29,6 +29,7 @@ from bench.evaluate.boundary import edge_counts
 from bench.evaluate.confusion import confusion
 from bench.evaluate.predict import Sliding, id_bands, logit_bands, window_starts
 from bench.evaluate.scenes import TensorScene
+from bench.heap import keep_memory
 from bench.models.initial import initialise
 from bench.models.upernet import Segmenter
 from bench.progress import Progress
@@ -57,6 +58,7 @@ MIB = 1 << 20
 def measure() -> list[Row]:
     """Return what counting, prediction, memory, the boundary measures and the loop cost, beside what they serve."""
     torch.set_num_threads(1)
+    keep_memory()
     target, prediction = _labels(SIDE, 0), _labels(SIDE, 1)
     target[:40] = 255
     part = slice(0, 598)  # 3 x 3 windows
@@ -227,6 +229,7 @@ SCENE = """
 import json, sys, numpy as np, torch
 from bench.evaluate.predict import Sliding, predict
 from bench.evaluate.scenes import StoredScene
+from bench.heap import keep_memory
 from bench.machine import evaluation_memory
 from bench.models.upernet import Segmenter
 from bench.study.schema import Backbone
@@ -235,6 +238,7 @@ def kib(name):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
 
 torch.set_num_threads(1)
+keep_memory()
 side, window, stride, classes, real = json.loads(sys.argv[1])
 model = Segmenter(Backbone(family="convnext", depths=(3, 3, 9, 3), widths=(96, 192, 384, 768)), 3, classes).eval()
 model.to(memory_format=torch.channels_last)
