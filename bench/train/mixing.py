@@ -5,7 +5,7 @@ never from a running generator.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +63,28 @@ def draw_mix(
     row, column = (int(centre) for centre in draw.integers(0, side, 2))
     top, bottom, left, right = box = cut_box(side, share, row, column)
     return Mix(partner, 1 - (bottom - top) * (right - left) / side**2, box)
+
+
+def draw_mixes(recipe: PretrainRecipe, *, seed: int, step: int) -> list[Mix | None]:
+    """Draw what `recipe` mixes at `step`: for every block of neighbours in the global batch its `draw_mix`, in order.
+
+    Each block draws partners, share and box of its own and pairs within itself, as timm's loader does with the local
+    batch of a process. Whoever holds only a part of the global batch draws all and takes its own.
+    """
+    block = recipe.mix_block or recipe.batch_size
+    return [
+        draw_mix(
+            block,
+            recipe.crop,
+            mixup=recipe.mixup,
+            cutmix=recipe.cutmix,
+            probability=recipe.mix_probability,
+            switch=recipe.mix_switch,
+            seed=seed_for("mix-block", seed, number),
+            step=step,
+        )
+        for number in range(recipe.batch_size // block)
+    ]
 
 
 def cut_box(side: int, share: float, row: int, column: int) -> tuple[int, int, int, int]:
@@ -210,29 +232,17 @@ def mix_blocks(
     inputs_NCHW: Tensor,
     labels_N: Tensor,
     num_classes: int,
-    recipe: PretrainRecipe,
+    smoothing: float,
+    mixes: Sequence[Mix | None],
     blocks: Iterable[tuple[int, slice]],
-    *,
-    seed: int,
-    step: int,
 ) -> tuple[Tensor, Tensor]:
     """Return the mixed images and soft targets [N, num_classes] of whole `blocks` of the global batch.
 
-    Each block (number, rows) draws partners, share and box of its own and pairs within itself, as timm's loader
-    does with the local batch of a process. The draw depends on (seed, step, number): not on who holds the block.
+    A block is (number, rows): the place of its mix among `mixes`, those of the global batch, and its rows here.
     """
     images, targets = [], []
     for number, rows in blocks:
-        mix = draw_mix(
-            len(labels_N[rows]),
-            recipe.crop,
-            mixup=recipe.mixup,
-            cutmix=recipe.cutmix,
-            probability=recipe.mix_probability,
-            switch=recipe.mix_switch,
-            seed=seed_for("mix-block", seed, number),
-            step=step,
-        )
+        mix = mixes[number]
         images.append(inputs_NCHW[rows] if mix is None else mix_images(inputs_NCHW[rows], mix))
-        targets.append(soft_targets(labels_N[rows], num_classes, recipe.label_smoothing, mix))
+        targets.append(soft_targets(labels_N[rows], num_classes, smoothing, mix))
     return (images[0], targets[0]) if len(images) == 1 else (torch.cat(images), torch.cat(targets))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from bench.data.loaders import steps_per_epoch, training_images
@@ -31,8 +32,9 @@ from bench.strategies import channel_plan, plan_generator
 from bench.study.jobs import PretrainRun
 from bench.train.checkpoint import Checkpoints, finished, state_key
 from bench.train.distributed import Ranks, Share, averaging, process_group
+from bench.train.draws import drawn_ahead
 from bench.train.guard import FiniteGuard
-from bench.train.mixing import mix_blocks, network_inputs
+from bench.train.mixing import Mix, draw_mixes, mix_blocks, network_inputs
 from bench.train.optim import cosine_lr, set_lr
 from bench.train.preempt import Preemption
 from bench.train.standin import stand_in
@@ -143,6 +145,21 @@ def _pretrain(
         store, recipe, seed=seed, start=start, stop=steps, workers=workers, device=device,
         rank=ranks.rank, world=ranks.world, micro=micro,
     )  # fmt: skip
+
+    def draws(step: int) -> tuple[Tensor, list[Mix | None]]:
+        """Return what `step` draws for its global batch: the channel plan, and a mix for each of its blocks."""
+        generator = plan_generator(seed, scope=run.scope, epoch=step // per_epoch, step=step)
+        plan = channel_plan(
+            run.strategy,
+            n,
+            recipe.batch_size,
+            generator,
+            fill=run.fill,
+            scope=run.scope,
+            probability=run.probability,
+        )
+        return plan, draw_mixes(recipe, seed=seed, step=step)
+
     with (
         closing(batches),
         Path(os.devnull).open("w") as nowhere,
@@ -150,17 +167,9 @@ def _pretrain(
             label, steps, start=start, unit_size=recipe.batch_size, stream=None if ranks.first else nowhere
         ) as progress,
     ):
-        for step, passes in enumerate(batches, start=start):
+        drawn = drawn_ahead(draws, start, steps)
+        for step, (passes, (plan, mixes)) in enumerate(zip(batches, drawn, strict=True), start=start):
             epoch, done = step // per_epoch, step + 1
-            plan = channel_plan(
-                run.strategy,
-                n,
-                recipe.batch_size,
-                plan_generator(seed, scope=run.scope, epoch=epoch, step=step),
-                fill=run.fill,
-                scope=run.scope,
-                probability=run.probability,
-            )
             lr = cosine_lr(
                 step,
                 steps=steps,
@@ -189,7 +198,7 @@ def _pretrain(
                     first=first,
                 )
                 inputs, targets = mix_blocks(
-                    inputs, labels, store.num_classes, recipe, share.blocks(first), seed=seed, step=step
+                    inputs, labels, store.num_classes, recipe.label_smoothing, mixes, share.blocks(first)
                 )
                 # Passes are summed and processes averaged, to the mean over the global batch; gradients are
                 # exchanged in the last pass alone.

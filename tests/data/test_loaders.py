@@ -179,7 +179,7 @@ def test_a_queue_is_bounded_by_samples_bytes_processes_and_memory():
     # A crop has 5 MiB: 3 of them are below 16 MiB.
     assert vars(plan_queue(many, 16, crop, 2, 1 << 34)) == {"chunk": 3, "ahead": 4}
     # Small pictures share a chunk across batches, but not where the process itself would have to wait for them.
-    assert vars(plan_queue(many, 16, photograph // 49, 8, 1 << 34)) == {"chunk": 256, "ahead": 4}
+    assert vars(plan_queue(many, 16, photograph // 49, 8, 1 << 34)) == {"chunk": 1024, "ahead": 4}
     assert vars(plan_queue(many, 16, photograph // 49, 0, 1 << 34)) == {"chunk": 16, "ahead": 0}
     # 500 small pictures on 14 processes: a share for each.
     assert vars(plan_queue(500, 64, photograph // 49, 14, 1 << 34)) == {"chunk": 36, "ahead": 4}

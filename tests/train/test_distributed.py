@@ -21,7 +21,7 @@ from bench.strategies import channel_plan, plan_generator
 from bench.train import launch
 from bench.train.distributed import Ranks, Share
 from bench.train.launch import launched, together
-from bench.train.mixing import mix_blocks, network_inputs
+from bench.train.mixing import draw_mixes, mix_blocks, network_inputs
 from bench.train.pretrain import pretrain
 
 SETTINGS = {"drop_path": 0.0, "mix_block": 2, "clip_grad": 1.0, "ema": 0.9}
@@ -86,8 +86,9 @@ def seen(run, *, world: int = 1, micro: int | None = None) -> tuple[torch.Tensor
                     step=step,
                     first=first,
                 )
+                mixes = draw_mixes(recipe, seed=3, step=step)
                 found[step, first] = mix_blocks(
-                    inputs, labels, 3, recipe, share.blocks(first), seed=3, step=step
+                    inputs, labels, 3, recipe.label_smoothing, mixes, share.blocks(first)
                 )
     parts = [found[key] for key in sorted(found)]
     return torch.cat([images for images, _ in parts]), torch.cat([targets for _, targets in parts])
@@ -106,7 +107,8 @@ def test_blocks_draw_apart_and_partners_stay_within_them(one):
     images, labels = torch.zeros(8, 1, 32, 32), torch.arange(8)
     shares = set()
     for step in range(6):
-        _, targets = mix_blocks(images, labels, 8, recipe, Share(8, block=2).blocks(0), seed=1, step=step)
+        mixes = draw_mixes(recipe, seed=1, step=step)
+        _, targets = mix_blocks(images, labels, 8, 0.0, mixes, Share(8, block=2).blocks(0))
         for image in range(8):
             held = set(targets[image].nonzero().flatten().tolist())
             assert held <= {image, image ^ 1}
