@@ -8,6 +8,9 @@ algorithms); config/README.md lists them all.
 """
 
 import argparse
+import os
+import select
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -152,10 +155,14 @@ def main(words: list[str] | None = None) -> int:
     arguments = parser().parse_args(words)
     try:
         code = arguments.handler(arguments) or 0
+        # Here, since at the interpreter's end nobody would answer for what goes wrong.
+        sys.stdout.flush()
     except BenchError as error:
         print(f"bench {arguments.verb}: {error}", file=sys.stderr)
         code = error.exit_code
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            return 128 + signal.SIGPIPE
         print(
             f"bench {arguments.verb}: the system refused: {error}; nothing was left half-written",
             file=sys.stderr,
@@ -177,3 +184,15 @@ def main(words: list[str] | None = None) -> int:
     if code == Preempted.exit_code:
         requeue()
     return code
+
+
+def _unread() -> bool:
+    """Say whether the reader of standard output is gone, as after `| head`; then nothing more is written to it."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if gone:
+        # Python flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return gone

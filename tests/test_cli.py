@@ -1,5 +1,7 @@
 """The door: frozen flags, exit codes, one clear sentence."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +56,17 @@ def test_flags_carry_names_and_paths_and_do_not_grow():
         for name, verb in verbs.items()
     }
     assert found == FLAGS
+
+
+@pytest.mark.parametrize("words", [["schema"], ["data", "list"], ["plan", "--study", "config/demo.yaml"]])
+def test_a_reader_that_has_seen_enough_ends_a_verb_without_a_word(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *words], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_help_gives_each_verb_one_line():
