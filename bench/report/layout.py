@@ -128,6 +128,9 @@ td.words {{ white-space: normal; min-width: 16em; }}
 tr.break td {{ border-top: 1px solid #222; }}
 .left {{ text-align: left; }} caption {{ text-align: left; font-weight: 600; padding-bottom: .6em; }}
 p {{ color: #555; margin: .3em 0; max-width: 60em; }}
+@media (max-width: 80em) {{
+body {{ font-size: 12px; margin: 1em; }} th, td {{ padding: .3em .4em; }} td.words {{ min-width: 12em; }}
+}}
 </style></head><body>
 """
 WORDS = 32

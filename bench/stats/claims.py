@@ -147,9 +147,12 @@ class Evidence:
             rows.append(
                 np.array([sum(s * v[seed] for s, v in zip(signs, values, strict=True)) for seed in common])
             )
-        if not rows or len({row.shape for row in rows}) > 1:
+        if not rows:
+            raise NotComparable("the study has no top-1 of these classifiers")
+        if len({row.shape for row in rows}) > 1:
+            repeated = ", ".join(f"{c.backbone} {len(row)}" for c, row in zip(found, rows, strict=True))
             raise NotComparable(
-                "the study has no top-1 of these classifiers, or the backbones differ in their seeds"
+                f"the backbones differ in their pre-trainings ({repeated}), so none are averaged"
             )
         best = claim.backbone == "best"
         values_over = max(rows, key=lambda row: float(row.mean())) if best else np.mean(rows, axis=0)

@@ -47,6 +47,15 @@ def test_captions_say_which_weights_were_evaluated(numbers: Numbers, demo) -> No
     assert content["selection"] == f"T{words[1:]}; no test image selects anything."
 
 
+def test_top1_points_to_the_interval_of_the_drop_only_where_there_is_one(numbers: Numbers) -> None:
+    words = "no interval is given here: the claim about the drop has one among the claims."
+    assert words in top1_table(numbers).notes[0]
+    without = numbers.verdicts.assign(
+        value=numbers.verdicts["value"].where(numbers.verdicts["kind"] != "drop")
+    )
+    assert "no interval is given here. Drop:" in top1_table(replace(numbers, verdicts=without)).notes[0]
+
+
 def test_top1_says_whose_average_was_read(numbers: Numbers) -> None:
     assert "; last weights; validation images" in top1_table(numbers).notes[0]
     recipes = numbers.study.pretrain

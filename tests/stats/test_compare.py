@@ -96,6 +96,22 @@ def test_the_contrast_is_the_difference_of_the_scores_with_its_interval(
     assert float(row["smallest_p"]) == 2 / 4
 
 
+def test_backbones_with_other_numbers_of_classifiers_are_named_and_not_averaged(
+    study: Study, tmp_path: Path, monkeypatch
+) -> None:
+    once = study.classifiers()
+    again = [replace(one, seed=1, digest=f"{one.digest}-again") for one in once if one.backbone == "swin"]
+    monkeypatch.setattr(study, "classifiers", lambda: once + again)
+    _run(study, tmp_path / "out", study.write() + study.write_top1(TOP1))
+    drop = _verdicts(tmp_path / "out")["drop"]
+    counts = ", ".join(f"{name} {2 if name == 'swin' else 1}" for name in sorted(study.backbones))
+    assert drop["value"] == "" and drop["verdict"] == "not comparable"
+    assert drop["reason"].endswith(f"differ in their pre-trainings ({counts}), so none are averaged")
+    monkeypatch.setattr(study, "classifiers", list)
+    _run(study, tmp_path / "out", study.write())
+    assert "no top-1 of these classifiers" in _verdicts(tmp_path / "out")["drop"]["reason"]
+
+
 def test_a_nested_design_speaks_of_these_weights_and_a_matched_one_of_the_method(
     study: Study, paths: list[Path], tmp_path: Path
 ) -> None:
