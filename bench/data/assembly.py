@@ -218,7 +218,7 @@ def _cut(chunks: Iterator[Batch], sizes: Iterator[int], device: torch.device) ->
                 if whole is None:
                     whole = _empty(images, size, device), _empty(labels, size, device)
                 here = slice(filled, filled + taken)
-                # From pinned memory, straight to its place.
+                # Images from pinned memory, straight to their place.
                 whole[0][here].copy_(images, non_blocking=True)
                 whole[1][here].copy_(labels, non_blocking=True)
             filled += taken
