@@ -84,13 +84,17 @@ KINDS = {
     "looking": {"validate_every": 1},
     # The weights that are handed on are the last ones, beside an average.
     "last": {"hand_on": "last", "ema": 0.9},
+    # One arrangement an epoch, drawn ahead of it.
+    "epoch": {"scope": "epoch"},
 }
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
 def another_kind(request, manifest, forks, tmp_path_factory):
     """A run of another kind that nobody disturbs."""
-    run = pretraining(tmp_path_factory.mktemp(request.param), manifest, **KINDS[request.param])
+    recipe = dict(KINDS[request.param])
+    scope = recipe.pop("scope", "image")
+    run = replace(pretraining(tmp_path_factory.mktemp(request.param), manifest, **recipe), scope=scope)
     codes, said = forks.train(run, every_step=False)
     assert codes == [0], said
     return run

@@ -114,10 +114,12 @@ def train(job, rank, port):
     import torch
 
     from bench.errors import BenchError
-    from bench.train import finetune, pretrain
+    from bench.train import draws, finetune, pretrain
     from bench.train.distributed import process_group
 
     torch.set_num_threads(1)
+    # So few that a training of some steps draws several times, and another number of times where it goes on.
+    draws.AHEAD = 3
     with open(job["run"], "rb") as stream:
         run = pickle.load(stream)
     kind = type(run).__name__
