@@ -17,7 +17,8 @@ from bench.study.place import whole_number
 def device() -> str:
     """Return the torch device to use: BENCH_DEVICE; unset: a free GPU where there is one, else cpu.
 
-    One of several processes of a training (LOCAL_RANK is set) has the GPU of its number among those it sees.
+    One of several processes of a training (LOCAL_RANK is set) has the GPU of its number among those it sees. Threads,
+    freed memory and float32 of this process are set up on the way. Raises RequestError for what cannot be used.
     """
     threads = os.environ.get("OMP_NUM_THREADS", "1")
     if not threads.isdigit() or threads == "0":
