@@ -3,7 +3,7 @@
 Each function takes a tidy frame of fractions and returns a Figure; none touches a file. Axes show per cent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -52,10 +52,7 @@ def spectral(
         for row, dataset in enumerate(datasets):
             own = frame[frame["dataset"] == dataset]
             names = list(dict.fromkeys(own["disturbance"]))
-            for axes, backbone in zip(grid[row], backbones, strict=True):
-                if not (own["backbone"] == backbone).any():
-                    axes.set_visible(False)
-                    continue
+            for axes, backbone in _panels(grid[row], backbones, own):
                 for number, arm in enumerate(arms):
                     here = own[(own["backbone"] == backbone) & (own["arm"] == arm)]
                     places = np.arange(len(names)) + SPREAD * (number - (len(arms) - 1) / 2)
@@ -92,10 +89,7 @@ def boundary(
         for row, dataset in enumerate(datasets):
             own = frame[frame["dataset"] == dataset]
             widths = sorted(own["width"].unique())
-            for axes, backbone in zip(grid[row], backbones, strict=True):
-                if not (own["backbone"] == backbone).any():
-                    axes.set_visible(False)
-                    continue
+            for axes, backbone in _panels(grid[row], backbones, own):
                 for number, arm in enumerate(arms):
                     here = own[(own["backbone"] == backbone) & (own["arm"] == arm)]
                     places = np.arange(len(widths)) + 0.5 * SPREAD * (number - (len(arms) - 1) / 2)
@@ -126,6 +120,14 @@ def boundary(
     ]
     _dressed(figure, arms, colours, marks, title=title, stamp=stamp, note=note, more=more)
     return figure
+
+
+def _panels(row: NDArray[Any], backbones: Sequence[str], own: pd.DataFrame) -> Iterator[tuple[Axes, str]]:
+    """Yield the panel of each backbone that runs here; the others are hidden."""
+    for axes, backbone in zip(row, backbones, strict=True):
+        axes.set_visible((own["backbone"] == backbone).any())
+        if axes.get_visible():
+            yield axes, backbone
 
 
 def _line(

@@ -90,11 +90,18 @@ class PretrainRecipe:
         policy = self.randaugment
         named = policy is None or re.fullmatch(POLICY, policy) is not None
         require(named, f"randaugment is a policy such as rand-m9-mstd0.5-inc1, found {policy!r}")
-        whole = self.batch_size % (self.mix_block or self.batch_size) == 0
-        require(whole, f"mix_block divides batch_size ({self.batch_size}), found {self.mix_block}")
+        require(
+            self.batch_size % self.mixed_together == 0,
+            f"mix_block divides batch_size ({self.batch_size}), found {self.mix_block}",
+        )
         require(
             self.hand_on == "average" or self.ema is not None, "hand_on: last belongs to ema, which is unset"
         )
+
+    @property
+    def mixed_together(self) -> int:
+        """Neighbouring images of the global batch that mixup and cutmix pair among: `mix_block`, or the whole batch."""
+        return self.mix_block or self.batch_size
 
     @property
     def warmup(self) -> float:

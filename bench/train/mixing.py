@@ -71,10 +71,9 @@ def draw_mixes(recipe: PretrainRecipe, *, seed: int, step: int) -> list[Mix | No
     Each block draws partners, share and box of its own and pairs within itself, as timm's loader does with the local
     batch of a process. Whoever holds only a part of the global batch draws all and takes its own.
     """
-    block = recipe.mix_block or recipe.batch_size
     return [
         draw_mix(
-            block,
+            recipe.mixed_together,
             recipe.crop,
             mixup=recipe.mixup,
             cutmix=recipe.cutmix,
@@ -83,7 +82,7 @@ def draw_mixes(recipe: PretrainRecipe, *, seed: int, step: int) -> list[Mix | No
             seed=seed_for("mix-block", seed, number),
             step=step,
         )
-        for number in range(recipe.batch_size // block)
+        for number in range(recipe.batch_size // recipe.mixed_together)
     ]
 
 

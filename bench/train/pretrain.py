@@ -99,9 +99,7 @@ def _pretrain(
     steps, warmup_steps = recipe.epochs * per_epoch, round(recipe.warmup * per_epoch)
     seed = seed_for("pretrain", run.root_seed, run.data, run.backbone, run.repetition)
     mixing = bool(recipe.mixup or recipe.cutmix)
-    share = Share(
-        recipe.batch_size, ranks, micro, (recipe.mix_block or recipe.batch_size) if mixing else None
-    )
+    share = Share(recipe.batch_size, ranks, micro, recipe.mixed_together if mixing else None)
 
     # 2. Model.
     model = build_classifier(run.architecture, n, store.num_classes, recipe.drop_path, recipe.crop)

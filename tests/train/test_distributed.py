@@ -66,7 +66,7 @@ def seen(run, *, world: int = 1, micro: int | None = None) -> tuple[torch.Tensor
     store, recipe = ClassificationStore(Path(run.manifest)), run.recipe
     found: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
     for rank in range(world):
-        share = Share(recipe.batch_size, Ranks(rank, world), micro, recipe.mix_block or recipe.batch_size)
+        share = Share(recipe.batch_size, Ranks(rank, world), micro, recipe.mixed_together)
         steps = training_images(
             store, recipe, seed=3, start=4, stop=6, workers=0, device=torch.device("cpu"),
             rank=rank, world=world, micro=micro,
